@@ -1,0 +1,236 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// attempt is one try at committing a batch.
+type attempt struct {
+	base    int64 // size of the log before it
+	hashes  []tlog.Hash
+	tree    tree    // of the log after it
+	results []error // of each item, should it have committed
+	sent    bool    // the append has left: from here on it may have committed
+}
+
+// try makes one attempt. Without a state change and without a quarrel it is
+// one statement against the head as we know it. Otherwise the head's lock
+// comes first in the transaction, always: whoever holds state rows that an
+// Update wants never waits for the head, so there is no deadlock, and two
+// processes with contended appends wait instead of failing.
+//
+// An attempt that came back beside its error and was sent may be in the log.
+func (l *Log) try(ctx context.Context, batch []*item, lost *attempt) (*attempt, error) {
+	conn, err := l.session.connect(ctx)
+	if err != nil {
+		return nil, &lostError{err}
+	}
+	var a *attempt
+	if lost == nil && !l.session.contended && !updates(batch) {
+		a, err = l.tryKnown(ctx, conn, batch)
+	} else {
+		a, err = l.tryLocked(ctx, conn, batch, lost)
+	}
+	if err == nil {
+		return a, nil
+	}
+	if unfit(err) {
+		l.session.drop(ctx)
+	}
+	if conn.IsClosed() {
+		return a, &lostError{err}
+	}
+	l.session.contended = true
+	return nil, err // the server has refused: nothing was committed
+}
+
+func updates(batch []*item) bool {
+	for _, it := range batch {
+		if it.update != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// tryKnown appends to the head as last seen, in a single round trip.
+func (l *Log) tryKnown(ctx context.Context, conn *pgx.Conn, batch []*item) (*attempt, error) {
+	a := &attempt{results: make([]error, len(batch))}
+	return a, a.append(ctx, conn, l.tree, batch)
+}
+
+// tryLocked takes the head's lock, looks whether the lost attempt committed
+// after all, and if not, makes the state changes and appends. Looking under
+// the lock is what makes it final: nobody can append behind our back, and the
+// lost attempt's own append would find the head moved.
+func (l *Log) tryLocked(ctx context.Context, conn *pgx.Conn, batch []*item, lost *attempt) (*attempt, error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("beginning: %w", err)
+	}
+	defer tx.Rollback(ctx) //nolint:errcheck // after a commit there is nothing to roll back, after a failure nothing to save
+	head, err := lockHead(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	l.session.contended = head.size != l.tree.size
+	if lost != nil {
+		there, err := lost.committed(ctx, tx)
+		if err != nil {
+			return lost, err
+		}
+		if there {
+			lost.tree = head
+			return lost, nil
+		}
+	}
+	a := &attempt{tree: head, results: make([]error, len(batch))}
+	kept, err := a.update(ctx, tx, batch)
+	if err != nil || len(kept) == 0 {
+		return a, err
+	}
+	if err := a.append(ctx, tx, head, kept); err != nil {
+		return a, err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return a, fmt.Errorf("committing: %w", err)
+	}
+	return a, nil
+}
+
+// update makes the state changes and returns the items that are to be
+// written: one whose Update changes nothing is dropped before hashing, so that
+// a stale worker does not abort the others' batch.
+func (a *attempt) update(ctx context.Context, tx pgx.Tx, batch []*item) ([]*item, error) {
+	kept := make([]*item, 0, len(batch))
+	for i, it := range batch {
+		if it.update != nil {
+			applied, err := it.update(ctx, tx)
+			if err != nil {
+				return nil, &itemError{fmt.Errorf("updating state with the audit log: %w", err)}
+			}
+			if !applied {
+				a.results[i] = ErrNotApplied
+				continue
+			}
+		}
+		kept = append(kept, it)
+	}
+	return kept, nil
+}
+
+// querier is what both a connection and a transaction offer.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// append extends head by the items.
+func (a *attempt) append(ctx context.Context, db querier, head tree, items []*item) error {
+	var bodies []string
+	var leaves [][]byte
+	for _, it := range items {
+		bodies = append(bodies, it.bodies...)
+		a.hashes = append(a.hashes, it.hashes...)
+		for i := range it.hashes {
+			leaves = append(leaves, it.hashes[i][:])
+		}
+	}
+	a.base, a.tree, a.sent = head.size, head.append(a.hashes...), true
+	root := a.tree.root()
+	_, err := db.Exec(ctx, `select audit.append($1, $2, $3, $4, $5)`, head.size, bodies, leaves, root[:], a.tree.bytes())
+	if err != nil {
+		return fmt.Errorf("appending: %w", err)
+	}
+	return nil
+}
+
+// committed reports whether the attempt stands in the log. It is atomic and
+// was bound to its base: it stands exactly there or nowhere.
+func (a *attempt) committed(ctx context.Context, tx querier) (bool, error) {
+	leaves := make([][]byte, len(a.hashes))
+	for i := range a.hashes {
+		leaves[i] = a.hashes[i][:]
+	}
+	var found int
+	const query = `select count(*) from unnest($2::bytea[]) with ordinality as l (hash, n)
+		join audit.event e on e.seq = $1::bigint + l.n - 1 and e.leaf_hash = l.hash`
+	if err := tx.QueryRow(ctx, query, a.base, leaves).Scan(&found); err != nil {
+		return false, fmt.Errorf("looking for a lost batch: %w", err)
+	}
+	return found == len(a.hashes), nil
+}
+
+func lockHead(ctx context.Context, tx pgx.Tx) (tree, error) {
+	var size int64
+	var root, frontier []byte
+	const query = `select size, root, frontier from audit.lock_head()`
+	if err := tx.QueryRow(ctx, query).Scan(&size, &root, &frontier); err != nil {
+		return tree{}, fmt.Errorf("locking the head: %w", err)
+	}
+	return parseTree(size, root, frontier)
+}
+
+// itemError is the fault of one item of a batch.
+type itemError struct{ err error }
+
+func (e *itemError) Error() string { return e.err.Error() }
+func (e *itemError) Unwrap() error { return e.err }
+
+// lostError means that the connection was lost: whether the attempt was
+// committed is unknown.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// verdict says what to do about a failed attempt.
+type verdict int
+
+const (
+	refused   verdict = iota // by the server, for all: give up
+	stale                    // another process was first: again, at once
+	retryable                // connection lost, or a deadlock: again, after a pause
+	guilty                   // an item's own fault
+)
+
+// judge sorts the errors of try.
+func judge(err error) verdict {
+	var (
+		item *itemError
+		lost *lostError
+		pg   *pgconn.PgError
+	)
+	if errors.As(err, &lost) {
+		return retryable
+	}
+	if errors.As(err, &pg) {
+		switch {
+		case pg.Code == "40P01": // deadlock_detected
+			return retryable
+		case pg.Code == "40001" && !errors.As(err, &item):
+			return stale
+		case pg.Code == "40001": // an Update under a stricter isolation level
+			return retryable
+		case pg.Code[:2] == "22", pg.Code[:2] == "23": // bad data, broken constraint
+			return guilty
+		}
+	}
+	if errors.As(err, &item) {
+		return guilty
+	}
+	return refused
+}
+
+// unfit reports that the server cannot write (it has become a standby), so
+// that another connection may find the one that can.
+func unfit(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "25006" // read_only_sql_transaction
+}

@@ -1,0 +1,24 @@
+package audit
+
+import "golang.org/x/mod/sumdb/tlog"
+
+// Tree is the frontier tree, for tests.
+type Tree struct{ t tree }
+
+// Append returns the tree with leaves added.
+func (t Tree) Append(leaves ...tlog.Hash) Tree { return Tree{t.t.append(leaves...)} }
+
+// Root returns the tree's hash.
+func (t Tree) Root() tlog.Hash { return t.t.root() }
+
+// Frontier returns what the head row keeps.
+func (t Tree) Frontier() []byte { return t.t.bytes() }
+
+// RestoreTree is parseTree.
+func RestoreTree(size int64, root, frontier []byte) (Tree, error) {
+	t, err := parseTree(size, root, frontier)
+	return Tree{t}, err
+}
+
+// ParseStatus is parseStatus.
+var ParseStatus = parseStatus

@@ -1,0 +1,79 @@
+package audit_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rotator/internal/audit"
+	"rotator/internal/postgres/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// open returns a log on the pool's database; it is closed after the test.
+func open(t testing.TB, pool *pgxpool.Pool, change ...func(*audit.Config)) *audit.Log {
+	t.Helper()
+	cfg := audit.Config{Pool: pool, Timeout: 20 * time.Second, Common: audit.Event{Actor: "schedule@host", Host: "host", Build: "v1.2.3"}}
+	for _, c := range change {
+		c(&cfg)
+	}
+	log, err := audit.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("opening the log: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+		defer cancel()
+		if err := log.Close(ctx); err != nil {
+			t.Errorf("closing the log: %v", err)
+		}
+	})
+	return log
+}
+
+// get returns one value.
+func get[T any](t testing.TB, pool *pgxpool.Pool, sql string, args ...any) T {
+	t.Helper()
+	var v T
+	if err := pool.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+// exec runs statements that must succeed.
+func exec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// checkLog recomputes the tree from the rows and compares it with the head:
+// dense, in order, nothing lost, nothing twice.
+func checkLog(t testing.TB, pool *pgxpool.Pool, events int64) {
+	t.Helper()
+	var tree audit.Tree
+	var size int64
+	ids := map[string]bool{}
+	for r, err := range audit.List(t.Context(), pool, audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Seq != size {
+			t.Fatalf("event %d stands where %d should", r.Seq, size)
+		}
+		tree, size = tree.Append(leaf(r.Body)), size+1
+		ids[r.Event.ID] = true
+	}
+	root, stored := tree.Root(), get[[]byte](t, pool, "select root from audit.head where size = $1", size)
+	if string(root[:]) != string(stored) {
+		t.Errorf("root of the %d rows is %x, the head says %x", size, root, stored)
+	}
+	if size != events || int64(len(ids)) != events {
+		t.Errorf("%d rows with %d ids, want %d", size, len(ids), events)
+	}
+}

@@ -1,0 +1,377 @@
+package audit_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"rotator/internal/audit"
+	"rotator/internal/postgres"
+	"rotator/internal/postgres/pgtest"
+	"rotator/internal/secret"
+	"rotator/migrations"
+)
+
+// SQLSTATEs that the tests expect.
+const (
+	checkViolation        = "23514"
+	insufficientPrivilege = "42501"
+	serializationFailure  = "40001"
+	undefinedObject       = "42704"
+)
+
+// refused runs statements that must each fail with the SQLSTATE.
+func refused(t *testing.T, pool *pgxpool.Pool, code string, statements ...string) {
+	t.Helper()
+	for _, sql := range statements {
+		_, err := pool.Exec(t.Context(), sql)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != code {
+			t.Errorf("%s: %v, want SQLSTATE %s", sql, err, code)
+		}
+	}
+}
+
+// smallPartitions makes an empty log's partitions hold n events each.
+func smallPartitions(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	exec(t, pool, "drop table audit.event_000000000000000")
+	exec(t, pool, "update audit.head set covered = 0")
+	exec(t, pool, "update audit.setting set partition_size = $1", n)
+}
+
+// TestChangesAreRefused: not even a superuser changes or removes events in
+// passing, on the log itself or on a partition, first or later.
+func TestChangesAreRefused(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	smallPartitions(t, pool, 2)
+	log := open(t, pool)
+	for range 5 {
+		if err := log.Append(t.Context(), audit.Event{Type: audit.Pause}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, table := range []string{"event", "event_000000000000000", "event_000000000000004"} {
+		refused(t, pool, insufficientPrivilege,
+			"update audit."+table+" set leaf_hash = leaf_hash",
+			"update audit."+table+" set seq = seq + 100 where seq = 4",
+			"delete from audit."+table,
+			"delete from audit."+table+" where false",
+			"truncate audit."+table,
+			"set session_replication_role = replica; delete from audit."+table,
+			"set session_replication_role = replica; update audit."+table+" set seq = seq where false")
+	}
+	refused(t, pool, insufficientPrivilege, "delete from audit.head", "truncate audit.head", "truncate audit.head, audit.event")
+
+	// The row triggers alone, as logical replication fires them.
+	exec(t, pool, "alter table audit.event disable trigger append_only")
+	refused(t, pool, insufficientPrivilege, "set session_replication_role = replica; delete from audit.event where seq = 3")
+	checkLog(t, pool, 5)
+}
+
+// TestForgedRowsAreRefused: what is inserted past audit.append must still
+// carry the right hash and size, and its query columns cannot be chosen.
+func TestForgedRowsAreRefused(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	body := `{"v":1,"id":"` + someID + `","t_us":1,"type":"pause"}`
+	hash := leaf([]byte(body))
+	insert := func(body string, hash [sha256.Size]byte) string {
+		return fmt.Sprintf(`insert into audit.event (seq, body, leaf_hash) values (0, '%s', '\x%x')`, body, hash[:])
+	}
+	huge := `{"v":1,"id":"` + someID + `","t_us":1,"type":"` + strings.Repeat("x", audit.BodyLimit) + `"}`
+	refused(t, pool, checkViolation, insert(body+" ", hash), insert(huge, leaf([]byte(huge))), insert(body, sha256.Sum256([]byte(body))))
+	refused(t, pool, "23502", insert(`{"id":"`+someID+`","t_us":1}`, leaf([]byte(`{"id":"`+someID+`","t_us":1}`))))
+	refused(t, pool, "428C9", fmt.Sprintf(`insert into audit.event (seq, body, leaf_hash, type) values (0, '%s', '\x%x', 'resume')`, body, hash[:]))
+	refused(t, pool, checkViolation, "update audit.head set frontier = '\\x00'", "update audit.head set size = -1")
+	exec(t, pool, insert(body, hash))
+	refused(t, pool, "23505", insert(body, hash), "insert into audit.head select * from audit.head")
+}
+
+func TestAppendFunctionRefuses(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	body := `{"v":1,"id":"` + someID + `","t_us":1,"type":"pause"}`
+	hash := leaf([]byte(body))
+	call := func(size, bodies, hashes, frontier string) string {
+		return fmt.Sprintf(`select audit.append(%s, %s, %s, '\x%x', %s)`, size, bodies, hashes, hash[:], frontier)
+	}
+	one, h := "array['"+body+"']", fmt.Sprintf(`array['\x%x'::bytea]`, hash[:])
+	f := fmt.Sprintf(`'\x%x'`, hash[:])
+	refused(t, pool, serializationFailure, call("1", one, h, f), call("-1", one, h, f), call("null", one, h, f))
+	refused(t, pool, "22023", call("0", "array[]::text[]", "array[]::bytea[]", f), call("0", one, "null", f), call("0", "null", "null", f))
+	refused(t, pool, checkViolation, call("0", one, h, "''"), call("0", "array['"+body+" ']", h, f))
+	checkLog(t, pool, 0)
+	exec(t, pool, call("0", one, h, f))
+	checkLog(t, pool, 1)
+}
+
+// TestPartitions: the log rolls over under load, into partitions made in time,
+// one batch across several of them too.
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	smallPartitions(t, pool, 50)
+	var g errgroup.Group
+	for range 2 {
+		log := open(t, pool)
+		for range 8 {
+			g.Go(func() error {
+				for range 30 {
+					if err := log.Append(t.Context(), audit.Event{Type: audit.LeaseLost}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	log := open(t, pool)
+	if err := log.Append(t.Context(), make120()...); err != nil {
+		t.Fatal(err)
+	}
+	checkLog(t, pool, 600)
+	// 600 events fill twelve; the thirteenth is there before it is needed.
+	if n := get[int](t, pool, "select count(*) from pg_inherits where inhparent = 'audit.event'::regclass"); n != 13 {
+		t.Errorf("%d partitions, want 13", n)
+	}
+	const like = `select count(*) from pg_index i join pg_inherits p on p.inhrelid = i.indrelid
+		where inhparent = 'audit.event'::regclass and not exists (select from pg_inherits x where x.inhrelid = i.indexrelid)`
+	if n := get[int](t, pool, like); n != 0 {
+		t.Errorf("%d indexes of partitions belong to no index of the log", n)
+	}
+}
+
+func make120() []audit.Event {
+	events := make([]audit.Event, 120)
+	for i := range events {
+		events[i].Type = audit.Pause
+	}
+	return events
+}
+
+// TestPartitionLocked: somebody who keeps the table locked delays the next
+// partition, but not the log, until the last partition is full.
+func TestPartitionLocked(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	smallPartitions(t, pool, 10)
+	log := open(t, pool)
+	one := func() {
+		if err := log.Append(t.Context(), audit.Event{Type: audit.Pause}); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 4 {
+		one()
+	}
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "lock table audit.event in share update exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		one()
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		one()
+	}
+	checkLog(t, pool, 12)
+}
+
+// as returns a URL that logs in and becomes the role.
+func as(t *testing.T, dsn, role string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("role", role)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// newRoles returns names of roles that no other test uses. Roles belong to the
+// whole cluster: they are dropped after the databases that are made later.
+func newRoles(t *testing.T) (writer, auditor, owner, installer string) {
+	t.Helper()
+	admin := pgtest.Pool(t, pgtest.Empty(t))
+	mark := strings.ToLower(rand.Text()[:10])
+	names := []string{"w_" + mark, "a_" + mark, "o_" + mark, "i_" + mark}
+	t.Cleanup(func() {
+		for _, name := range names {
+			if _, err := admin.Exec(context.WithoutCancel(t.Context()), "drop role if exists "+name); err != nil {
+				t.Errorf("dropping a role: %v", err)
+			}
+		}
+	})
+	return names[0], names[1], names[2], names[3]
+}
+
+// TestRoles migrates in every supported way and then tries what each role may
+// and may not do.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		installer string // attributes, "superuser" for the cluster's own
+		exist     bool   // the roles exist beforehand
+		owner     bool
+	}{
+		"superuser":                    {installer: "superuser"},
+		"superuser and owner":          {installer: "superuser", owner: true},
+		"superuser, roles exist":       {installer: "superuser", owner: true, exist: true},
+		"may create roles":             {installer: "createrole"},
+		"may create roles, owner":      {installer: "createrole", owner: true},
+		"may not create roles":         {installer: "nocreaterole", exist: true},
+		"may not create roles, member": {installer: "nocreaterole", exist: true, owner: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			writer, auditor, owner, installer := newRoles(t)
+			dsn := pgtest.Empty(t)
+			admin := pgtest.Pool(t, dsn)
+			migrateURL := dsn
+			if c.installer != "superuser" {
+				exec(t, admin, "create role "+installer+" nosuperuser "+c.installer)
+				exec(t, admin, "do $$ begin execute format('alter database %I owner to "+installer+"', current_database()); end $$")
+				migrateURL = as(t, dsn, installer)
+			}
+			opts := postgres.MigrateOptions{Writer: writer, Auditor: auditor}
+			if c.exist {
+				exec(t, admin, "create role "+writer)
+				exec(t, admin, "create role "+auditor)
+			}
+			if c.owner {
+				opts.Owner = owner
+			}
+			if c.owner && c.exist {
+				exec(t, admin, "create role "+owner)
+				if c.installer != "superuser" {
+					exec(t, admin, "grant "+owner+" to "+installer)
+				}
+			}
+			if _, err := postgres.Migrate(t.Context(), secret.New(migrateURL), auditOnly(t), opts); err != nil {
+				t.Fatal(err)
+			}
+			if c.owner {
+				if n := get[int](t, admin, "select count(*) from pg_class where relnamespace = 'audit'::regnamespace and relkind in ('r', 'p') and relowner <> $1::regrole", owner); n != 0 {
+					t.Errorf("%d tables do not belong to the owner", n)
+				}
+			}
+			smallPartitions(t, admin, 4)
+			checkRights(t, dsn, writer, auditor)
+		})
+	}
+}
+
+func checkRights(t *testing.T, dsn, writer, auditor string) {
+	t.Helper()
+	write, read := pgtest.Pool(t, as(t, dsn, writer)), pgtest.Pool(t, as(t, dsn, auditor))
+	cfg, err := pgxpool.ParseConfig(as(t, dsn, writer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	log := open(t, pool)
+	for range 9 { // three partitions, made by the writer through audit.append
+		if err := log.Append(t.Context(), audit.Event{Type: audit.Pause}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkLog(t, write, 9)
+	checkLog(t, read, 9)
+	for _, role := range []*pgxpool.Pool{write, read} {
+		refused(t, role, insufficientPrivilege,
+			"insert into audit.event (seq, body, leaf_hash) values (9, '{}', '')",
+			"insert into audit.event_000000000000000 (seq, body, leaf_hash) values (9, '{}', '')",
+			"update audit.event set seq = 1", "delete from audit.event", "truncate audit.event",
+			"delete from audit.event_000000000000004", "drop table audit.event_000000000000004",
+			"update audit.head set size = 0", "delete from audit.head", "insert into audit.head select * from audit.head",
+			"update audit.setting set partition_size = 1", "select audit.add_partition(100)", "select audit.cover(0, 100)",
+			"alter table audit.event disable trigger all", "create table audit.x ()", "create function audit.x() returns int language sql as 'select 1'")
+	}
+	refused(t, read, insufficientPrivilege, "select audit.lock_head()", "select audit.append(9, null, null, null, null)")
+}
+
+func TestMissingRole(t *testing.T) {
+	t.Parallel()
+	writer, _, _, installer := newRoles(t)
+	dsn := pgtest.Empty(t)
+	admin := pgtest.Pool(t, dsn)
+	exec(t, admin, "create role "+installer)
+	exec(t, admin, "do $$ begin execute format('alter database %I owner to "+installer+"', current_database()); end $$")
+	_, err := postgres.Migrate(t.Context(), secret.New(as(t, dsn, installer)), auditOnly(t), postgres.MigrateOptions{Writer: writer})
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != undefinedObject || !strings.Contains(pg.Message, writer) {
+		t.Errorf("a missing role that may not be created: %v", err)
+	}
+	if _, err := postgres.Migrate(t.Context(), secret.New(as(t, dsn, installer)), auditOnly(t), postgres.MigrateOptions{}); err != nil {
+		t.Errorf("without roles: %v", err)
+	}
+}
+
+// TestRolesRace migrates several databases of one cluster at once, with the
+// same roles.
+func TestRolesRace(t *testing.T) {
+	t.Parallel()
+	writer, auditor, owner, installer := newRoles(t)
+	dsns := make([]string, 4)
+	for i := range dsns {
+		dsns[i] = pgtest.Empty(t)
+	}
+	admin := pgtest.Pool(t, dsns[0])
+	exec(t, admin, "create role "+installer+" createrole")
+	var g errgroup.Group
+	for i, dsn := range dsns {
+		pool := pgtest.Pool(t, dsn)
+		exec(t, pool, "do $$ begin execute format('alter database %I owner to "+installer+"', current_database()); end $$")
+		if i%2 == 0 {
+			dsn = as(t, dsn, installer)
+		}
+		g.Go(func() error {
+			_, err := postgres.Migrate(t.Context(), secret.New(dsn), auditOnly(t), postgres.MigrateOptions{Writer: writer, Auditor: auditor, Owner: owner})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNotDropped: going down is refused.
+func TestNotDropped(t *testing.T) {
+	t.Parallel()
+	text, err := migrations.FS.ReadFile("0001_audit.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, down, ok := strings.Cut(string(text), "-- +goose Down")
+	if !ok {
+		t.Fatal("the migration has no Down part")
+	}
+	pool := pgtest.New(t)
+	refused(t, pool, "P0001", down)
+}
