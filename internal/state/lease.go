@@ -1,0 +1,204 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Lease is the right to work on one project for a while. Every write made
+// under it carries the fence; a later claim of the project grows the fence,
+// so that what an earlier worker still writes changes nothing.
+type Lease struct {
+	Project Project
+	Owner   uuid.UUID
+	Fence   int64
+	// Length is how long the lease lasts after each renewal.
+	Length time.Duration
+}
+
+// Project is a project's row.
+type Project struct {
+	ID, ParentID, Name string
+	Labels             map[string]string
+	CreatedAt          *time.Time // at Sinch, nil for the parent
+	Failures           int        // consecutive runs that failed in it
+	CheckedAt          *time.Time
+	SnapshotSHA256     []byte
+	SnapshotAt         *time.Time
+}
+
+// Claiming says which projects may be claimed, and by whom.
+type Claiming struct {
+	Owner  uuid.UUID
+	Run    uuid.UUID     // a run looks at a project once
+	Length time.Duration // of the lease
+	Only   []string      // project ids; empty means all
+	Due    bool          // only those whose next check is due
+	// Known also claims projects that this run's discovery has not seen,
+	// for when discovery itself was refused.
+	Known bool
+	// Except is a project that is left for later: the one that holds
+	// rotator's own key is the last of a run.
+	Except string
+}
+
+// eligible is the condition that a project belongs to the run, with the
+// arguments $1 run, $2 only, $3 due, $4 known, $5 except.
+const eligible = `gone_at IS NULL AND checked_run IS DISTINCT FROM $1
+	AND (cardinality($2::text[]) = 0 OR id = ANY ($2))
+	AND (NOT $3 OR next_check_at <= now())
+	AND ($4 OR seen_run = $1) AND id <> $5`
+
+// Claim takes the lease of the next project of a run that nobody works on:
+// healthy ones first, then the one that has waited longest. It returns nil
+// when none is left.
+func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
+	rows, err := s.pool.Query(ctx, `
+		WITH next AS (
+			SELECT id FROM rotator.project
+			WHERE `+eligible+` AND (lease_expires_at IS NULL OR lease_expires_at < now())
+			ORDER BY (failures > 0), next_check_at, id
+			LIMIT 1 FOR UPDATE SKIP LOCKED
+		)
+		UPDATE rotator.project p
+		SET fence = fence + 1, lease_owner = $6, lease_expires_at = now() + $7::interval, checked_run = $1
+		FROM next WHERE p.id = next.id
+		RETURNING p.fence, p.`+qualified,
+		c.Run, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length))
+	if err != nil {
+		return nil, fmt.Errorf("claiming a project: %w", err)
+	}
+	lease, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (*Lease, error) {
+		l := &Lease{Owner: c.Owner, Length: c.Length}
+		p := &l.Project
+		err := row.Scan(&l.Fence, &p.ID, &p.ParentID, &p.Name, &p.Labels, &p.CreatedAt,
+			&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt)
+		return l, err //nolint:wrapcheck // wrapped by the caller below
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // no project left is an answer, not an error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claiming a project: %w", err)
+	}
+	return lease, nil
+}
+
+const qualified = `id, p.parent_id, p.name, p.labels, p.created_at, p.failures, p.checked_at, p.snapshot_sha256, p.snapshot_at`
+
+// Busy is a project of a run that another process works on.
+type Busy struct {
+	ID, Name string
+	Due      bool
+	Until    time.Time
+}
+
+// Busy returns the projects of a run that are left over because another
+// process holds their lease.
+func (s *Store) Busy(ctx context.Context, c Claiming) ([]Busy, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT id, name, next_check_at <= now() AS due, lease_expires_at AS until FROM rotator.project
+		WHERE `+eligible+` AND lease_expires_at >= now() ORDER BY id`,
+		c.Run, list(c.Only), c.Due, c.Known, c.Except)
+	if err != nil {
+		return nil, fmt.Errorf("listing busy projects: %w", err)
+	}
+	busy, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Busy])
+	if err != nil {
+		return nil, fmt.Errorf("listing busy projects: %w", err)
+	}
+	return busy, nil
+}
+
+// Renew makes the lease last for its length from now. It reports false when
+// the lease has been lost: it ran out, or another process claimed it.
+func (s *Store) Renew(ctx context.Context, l *Lease) (bool, error) {
+	tag, err := s.pool.Exec(ctx, `
+		UPDATE rotator.project SET lease_expires_at = now() + $3::interval
+		WHERE id = $1 AND fence = $2 AND lease_expires_at >= now()`,
+		l.Project.ID, l.Fence, seconds(l.Length))
+	if err != nil {
+		return false, fmt.Errorf("renewing the lease of project %s: %w", l.Project.ID, err)
+	}
+	return touched(tag), nil
+}
+
+// Held is a Change that changes nothing, and applies only while the lease
+// holds: it guards an audit row that has no state of its own. The row lock
+// keeps a claim from slipping in before the transaction commits.
+func (l *Lease) Held() Change {
+	return func(ctx context.Context, tx pgx.Tx) (bool, error) {
+		var one int
+		err := tx.QueryRow(ctx, `SELECT 1 FROM rotator.project
+			WHERE id = $1 AND fence = $2 AND lease_expires_at >= now() FOR SHARE`,
+			l.Project.ID, l.Fence).Scan(&one)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("checking the lease of project %s: %w", l.Project.ID, err)
+		}
+		return true, nil
+	}
+}
+
+// Release is how work on a project ended.
+type Release struct {
+	NextCheck time.Time // when to look again at the latest
+	Failed    bool
+	Step      string // at which it failed
+	Error     string
+}
+
+// backoffBase and backoffCap bound how long a failing project or credential
+// is left alone: the base doubles with each further failure in a row.
+const (
+	backoffBase = time.Minute
+	backoffCap  = 6 * time.Hour
+)
+
+// Release gives the lease back and notes how the work ended. A failed
+// project is looked at again after a back-off. Releasing a lost lease
+// changes nothing.
+func (s *Store) Release(ctx context.Context, l *Lease, r Release) error {
+	failures := 0
+	if r.Failed {
+		failures = l.Project.Failures + 1
+	}
+	_, err := s.pool.Exec(ctx, `
+		UPDATE rotator.project
+		SET lease_owner = NULL, lease_expires_at = NULL, checked_at = now(),
+			next_check_at = CASE WHEN $3 > 0 THEN now() + $4::interval ELSE $5 END,
+			failures = $3, failed_step = $6, last_error = $7
+		WHERE id = $1 AND fence = $2`,
+		l.Project.ID, l.Fence, failures, seconds(Backoff(failures)), r.NextCheck, r.Step, r.Error)
+	if err != nil {
+		return fmt.Errorf("releasing project %s: %w", l.Project.ID, err)
+	}
+	return nil
+}
+
+// Backoff returns how long to wait after so many failures in a row. The
+// first costs nothing: most faults are gone at the next look.
+func Backoff(failures int) time.Duration {
+	if failures < 2 {
+		return 0
+	}
+	if failures > 12 {
+		return backoffCap
+	}
+	return min(backoffBase<<(failures-2), backoffCap)
+}
+
+// list is a text[] argument that is never NULL.
+func list(names []string) []string {
+	if names == nil {
+		return []string{}
+	}
+	return names
+}

@@ -1,0 +1,125 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Discovered is a project that a run's discovery has seen.
+type Discovered struct {
+	ID, ParentID, Name string
+	Labels             map[string]string
+	CreatedAt          *time.Time
+}
+
+// Discover notes projects that a run has seen, a page at a time.
+func (s *Store) Discover(ctx context.Context, run uuid.UUID, page []Discovered) error {
+	var batch pgx.Batch
+	for _, d := range page {
+		if d.Labels == nil {
+			d.Labels = map[string]string{}
+		}
+		batch.Queue(`
+			INSERT INTO rotator.project (id, parent_id, name, labels, created_at, seen_run)
+			VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (id) DO UPDATE SET parent_id = excluded.parent_id, name = excluded.name,
+				labels = excluded.labels, created_at = excluded.created_at, seen_run = excluded.seen_run, gone_at = NULL`,
+			d.ID, d.ParentID, d.Name, d.Labels, d.CreatedAt, run)
+	}
+	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("noting discovered projects: %w", err)
+	}
+	return nil
+}
+
+// Vanished marks the projects that a complete discovery has not seen: they
+// were deleted at Sinch. They come back when they are seen again. It returns
+// how many there were.
+func (s *Store) Vanished(ctx context.Context, run uuid.UUID) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `UPDATE rotator.project SET gone_at = now()
+		WHERE gone_at IS NULL AND seen_run IS DISTINCT FROM $1`, run)
+	if err != nil {
+		return 0, fmt.Errorf("marking vanished projects: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// Projects streams the ids of a run's projects, or of all known ones, to
+// each in order.
+func (s *Store) Projects(ctx context.Context, run uuid.UUID, known bool) ([]Project, error) {
+	rows, err := s.pool.Query(ctx, `SELECT id, parent_id, name, labels, created_at, failures, checked_at, snapshot_sha256, snapshot_at
+		FROM rotator.project WHERE gone_at IS NULL AND ($2 OR seen_run = $1) ORDER BY id`, run, known)
+	if err != nil {
+		return nil, fmt.Errorf("listing projects: %w", err)
+	}
+	projects, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Project])
+	if err != nil {
+		return nil, fmt.Errorf("listing projects: %w", err)
+	}
+	return projects, nil
+}
+
+// Credential is a credential's row.
+type Credential struct {
+	Name         string
+	CurrentKeyID string
+	Failures     int
+	NotBefore    *time.Time
+}
+
+// Credentials returns what is known of a project's credentials.
+func (s *Store) Credentials(ctx context.Context, project string) ([]Credential, error) {
+	rows, err := s.pool.Query(ctx, `SELECT name, current_key_id, failures, not_before
+		FROM rotator.credential WHERE project_id = $1`, project)
+	if err != nil {
+		return nil, fmt.Errorf("reading credentials: %w", err)
+	}
+	creds, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Credential])
+	if err != nil {
+		return nil, fmt.Errorf("reading credentials: %w", err)
+	}
+	return creds, nil
+}
+
+// CredentialFailed is a Change that notes a failed attempt; the credential
+// is left alone for a while after the second in a row.
+func (l *Lease) CredentialFailed(name, path, message string, failures int) Change {
+	return guarded(l, change(`
+		INSERT INTO rotator.credential AS c (project_id, name, vault_path, failures, not_before, last_error)
+		VALUES ($1, $2, $3, $4, now() + $5::interval, $6)
+		ON CONFLICT (project_id, name) DO UPDATE
+		SET failures = excluded.failures, not_before = excluded.not_before, last_error = excluded.last_error`,
+		l.Project.ID, name, path, failures, seconds(Backoff(failures)), message))
+}
+
+// CredentialCurrent is a Change that notes the current key of a credential
+// and clears its failures.
+func (l *Lease) CredentialCurrent(name, path, key string) Change {
+	return guarded(l, change(`
+		INSERT INTO rotator.credential (project_id, name, vault_path, current_key_id)
+		VALUES ($1, $2, $3, $4)
+		ON CONFLICT (project_id, name) DO UPDATE
+		SET vault_path = excluded.vault_path, current_key_id = excluded.current_key_id,
+			failures = 0, not_before = NULL, last_error = ''`,
+		l.Project.ID, name, path, key))
+}
+
+// guarded makes a change only while the lease holds.
+func guarded(l *Lease, c Change) Change { return All(l.Held(), c) }
+
+// ProjectOfKey returns the project in which a key was last seen, empty if it
+// never was.
+func (s *Store) ProjectOfKey(ctx context.Context, key string) (string, error) {
+	var project string
+	err := s.pool.QueryRow(ctx, `SELECT project_id FROM rotator.access_key WHERE key_id = $1
+		ORDER BY gone_at IS NOT NULL, seen_at DESC LIMIT 1`, key).Scan(&project)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("finding the project of key %s: %w", key, err)
+	}
+	return project, nil
+}

@@ -1,0 +1,62 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// StartRun is a Change that opens a run's row.
+func StartRun(id uuid.UUID, trigger, actor, host, reason string) Change {
+	return change(`INSERT INTO rotator.run (id, trigger, actor, host, reason) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (id) DO NOTHING`, id, trigger, actor, host, reason)
+}
+
+// FinishRun is a Change that closes a run's row.
+func FinishRun(id uuid.UUID, counters map[string]int64) Change {
+	return change(`UPDATE rotator.run SET finished_at = now(), counters = $2 WHERE id = $1`, id, counters)
+}
+
+// Beat renews the row that says which access key this process authenticates
+// with; while it lives, that key is not deleted.
+func (s *Store) Beat(ctx context.Context, process uuid.UUID, host, key string, length time.Duration) error {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO rotator.process (id, host, auth_key_id, expires_at) VALUES ($1, $2, $3, now() + $4::interval)
+		ON CONFLICT (id) DO UPDATE SET auth_key_id = excluded.auth_key_id, expires_at = excluded.expires_at`,
+		process, host, key, seconds(length))
+	if err != nil {
+		return fmt.Errorf("renewing the process row: %w", err)
+	}
+	return nil
+}
+
+// Leave removes the process's row, and those of processes long dead.
+func (s *Store) Leave(ctx context.Context, process uuid.UUID) error {
+	_, err := s.pool.Exec(ctx, `DELETE FROM rotator.process WHERE id = $1 OR expires_at < now() - interval '1 day'`, process)
+	if err != nil {
+		return fmt.Errorf("removing the process row: %w", err)
+	}
+	return nil
+}
+
+// OwnKeys returns the access keys that live rotator processes authenticate
+// with.
+func (s *Store) OwnKeys(ctx context.Context) (map[string]bool, error) {
+	rows, err := s.pool.Query(ctx, `SELECT DISTINCT auth_key_id FROM rotator.process
+		WHERE expires_at >= now() AND auth_key_id <> ''`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the live processes' keys: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("reading the live processes' keys: %w", err)
+	}
+	own := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		own[id] = true
+	}
+	return own, nil
+}
