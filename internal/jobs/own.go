@@ -1,0 +1,122 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"rotator/internal/rotation"
+	"rotator/internal/sinch"
+	"rotator/internal/vault"
+)
+
+// selfAt says where rotator's own key is: its project and credential. Both
+// are empty when it is not known.
+type selfAt struct{ project, credential string }
+
+// settingSelf is the setting that remembers selfAt, as "project/credential".
+const settingSelf = "self"
+
+// adoptOwn finds out which credential is rotator's own, and moves on to the
+// key that Vault holds for it if that is another than the one in use. The
+// environment's key is the bootstrap only.
+func (r *Runner) adoptOwn(ctx context.Context) (selfAt, error) {
+	self, err := r.findSelf(ctx)
+	if err != nil {
+		return self, err
+	}
+	if self.credential != "" {
+		if err := r.followVault(ctx, self); err != nil {
+			return self, err
+		}
+	}
+	return self, r.beat(ctx)
+}
+
+func (r *Runner) findSelf(ctx context.Context) (selfAt, error) {
+	if r.Self != "" {
+		return selfAt{r.Parent, r.Self}, nil
+	}
+	known, err := r.State.Setting(ctx, settingSelf)
+	if err != nil {
+		return selfAt{}, err //nolint:wrapcheck // state says what it was doing
+	}
+	if project, cred, ok := strings.Cut(known, "/"); ok {
+		return selfAt{project, cred}, nil
+	}
+	key, err := r.Keys.GetKey(ctx, r.Parent, r.Identity.KeyID())
+	if errors.Is(err, sinch.ErrNotFound) || errors.Is(err, sinch.ErrForbidden) {
+		return selfAt{}, nil // not a key of the parent: it is guarded by its id alone
+	}
+	if err != nil {
+		return selfAt{}, fmt.Errorf("looking up rotator's own key: %w", err)
+	}
+	name := rotation.ParseName(key.DisplayName).Credential
+	if !r.Scope.Contains(rotation.Project{ID: r.Parent}, name) {
+		return selfAt{}, nil
+	}
+	return selfAt{r.Parent, name}, r.State.SetSetting(ctx, settingSelf, r.Parent+"/"+name) //nolint:wrapcheck // as above
+}
+
+// followVault switches to the key that Vault holds for rotator itself, once
+// that key has listed the project's keys.
+func (r *Runner) followVault(ctx context.Context, self selfAt) error {
+	path, err := r.Secrets.Path(self.project, self.credential)
+	if err != nil {
+		return fmt.Errorf("rotator's own credential (ROTATOR_SELF): %w", err)
+	}
+	seen, err := r.Secrets.Read(ctx, path)
+	if errors.Is(err, vault.ErrNotFound) || err == nil && (seen.Data.KeyID == "" || seen.Data.KeyID == r.Identity.KeyID()) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading rotator's own key from Vault: %w", err)
+	}
+	return r.use(ctx, self.project, sinch.Credentials{KeyID: seen.Data.KeyID, Secret: seen.Data.KeySecret})
+}
+
+// use switches this process to other credentials, after they have proven
+// that they can do the work.
+func (r *Runner) use(ctx context.Context, project string, own sinch.Credentials) error {
+	if err := r.Identity.ListOwn(ctx, project, own); err != nil {
+		return fmt.Errorf("switching to rotator's own new key %s: %w", own.KeyID, err)
+	}
+	r.Identity.Use(own)
+	r.Logger.InfoContext(ctx, "now using another key of rotator's own", "key", own.KeyID)
+	return r.beat(ctx)
+}
+
+// beat says in the database which key this process uses. The row outlives
+// several leases, so that a stopped process' key is not deleted at once.
+func (r *Runner) beat(ctx context.Context) error {
+	return r.State.Beat(ctx, r.Process, r.Host, r.Identity.KeyID(), 2*r.Lease) //nolint:wrapcheck // state says what it was doing
+}
+
+// beating renews the process's row until silence is called.
+func (r *Runner) beating(ctx context.Context) (silence func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for wait(ctx, r.Lease/2) == nil {
+			if err := r.beat(ctx); err != nil && ctx.Err() == nil {
+				r.Logger.WarnContext(ctx, "process row not renewed", "err", Message(err))
+			}
+		}
+	}()
+	return func() { cancel(); <-stopped }
+}
+
+// switchOwn moves this process on to the key that it has just published for
+// itself.
+func (w *work) switchOwn(ctx context.Context, v *view, a *attempt) error {
+	if v.SelfName == "" || a.step.Credential != v.SelfName {
+		return nil
+	}
+	err := w.use(ctx, w.lease.Project.ID, sinch.Credentials{KeyID: a.key.ID, Secret: a.secret})
+	if err != nil {
+		return failedAt("switch", err)
+	}
+	return nil
+}

@@ -1,0 +1,289 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rotator/internal/call"
+	"rotator/internal/rotation"
+	"rotator/internal/sinch"
+	"rotator/internal/state"
+)
+
+// work is what one worker does in one project under its lease.
+type work struct {
+	*run
+	eye   looker
+	lease *state.Lease
+
+	tried   map[tried]bool // steps taken or refused in this run
+	results []Result
+	failed  error // first failure, for the project's back-off
+	next    time.Time
+}
+
+// tried tells two steps of a run apart.
+type tried struct {
+	action          rotation.Action
+	credential, key string
+}
+
+// settleDelay is how young a subproject may be for a refusal to mean "not
+// ready yet" (SINCH.md section 3).
+const settleDelay = time.Minute
+
+// project works on one project and gives its lease back. Whatever goes wrong
+// ends in a result for this project; the others are not its business. The
+// error ends the run: the log cannot be written.
+func (s *run) project(ctx context.Context, l *state.Lease) error {
+	ctx, release := s.keep(ctx, l)
+	defer release()
+	w := &work{
+		run: s, lease: l, tried: map[tried]bool{},
+		eye: looker{Runner: s.Runner, self: s.self, request: s.order.Request},
+	}
+	w.eye.request.Done = map[string]bool{}
+	err := w.passes(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // what failed because of it says less
+		if s.stop.Err() != nil {
+			err = errStopped
+		}
+	}
+	w.conclude(ctx, err)
+	if errors.Is(err, errLogDown) {
+		return err
+	}
+	return nil
+}
+
+// maxPasses bounds how often a project is looked at again in one run: after
+// orphans, after retirements, after rotations without overlap, and twice for
+// races with people.
+const maxPasses = 5
+
+// passes looks, decides and acts until nothing more can be done now.
+func (w *work) passes(ctx context.Context) error {
+	for pass := range maxPasses {
+		v, err := w.eye.look(ctx, w.lease.Project)
+		if err == nil {
+			err = w.settle(ctx, v)
+		}
+		if err != nil {
+			return err
+		}
+		plan := rotation.Decide(v.Facts)
+		if pass == 0 {
+			if err := w.opening(ctx, v, plan); err != nil {
+				return err
+			}
+		}
+		again, err := w.take(ctx, v, plan)
+		if err != nil || !again {
+			w.next = plan.NextCheck
+			return err
+		}
+	}
+	return nil
+}
+
+// opening records what the first look showed.
+func (w *work) opening(ctx context.Context, v *view, plan rotation.Plan) error {
+	w.report.looked(len(v.Keys), Matches(w.order, plan), plan.Warnings)
+	if err := w.snapshot(ctx, v, plan); err != nil {
+		return failedAt("snapshot", err)
+	}
+	return w.repair(ctx, v)
+}
+
+// take takes a plan's steps in order. It reports whether to look again,
+// because what was done may have made more possible.
+func (w *work) take(ctx context.Context, v *view, plan rotation.Plan) (again bool, err error) {
+	for _, step := range plan.Steps {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if w.stop.Err() != nil {
+			return false, nil
+		}
+		id := tried{step.Action, step.Credential, step.Key.ID}
+		if w.tried[id] {
+			continue
+		}
+		w.tried[id] = true
+		changed, err := w.step(ctx, v, step)
+		again = again || changed
+		if err != nil {
+			if err := w.stumble(ctx, v, step, err); err != nil {
+				return false, err
+			}
+			again = true // a failed rotation may have left an orphan
+		}
+	}
+	return again, nil
+}
+
+// step takes one step. It reports whether the project should be looked at
+// again afterwards.
+func (w *work) step(ctx context.Context, v *view, s rotation.Step) (changed bool, err error) {
+	ctx = within(ctx, func(sc *scope) { sc.cred, sc.rotation = s.Credential, s.RotationID })
+	switch s.Action {
+	case rotation.Rotate:
+		if !w.rotations.take() {
+			w.skip(s, "ROTATOR_MAX_ROTATIONS is reached in this run; run again or raise it", causeUndone)
+			return false, nil
+		}
+		w.eye.request.Done[s.Credential] = true
+		return s.Overlap == 0, w.rotate(ctx, v, s)
+	case rotation.Retire, rotation.DeleteOrphan:
+		if !w.deletions.take() {
+			w.skip(s, "ROTATOR_MAX_DELETIONS is reached in this run; run again or raise it", causeUndone)
+			return false, nil
+		}
+		return true, w.remove(ctx, v, s)
+	case rotation.Refuse:
+		return false, w.refuse(ctx, s, s.Guard, s.Reason)
+	case rotation.Skip:
+		w.skip(s, s.Reason, skipCause(s))
+	}
+	return false, nil
+}
+
+// skip notes what is due, but not now. A later pass of the same run may find
+// it possible after all; then the last word counts.
+func (w *work) skip(s rotation.Step, why string, c cause) {
+	w.note(Result{Credential: s.Credential, Action: Skipped, OldKeyID: Text(s.Key.ID), Error: Text(why), cause: c})
+}
+
+// skipCause says why the planner skips a step, for the exit code.
+func skipCause(s rotation.Step) cause {
+	if s.Guard == rotation.GuardBackOff {
+		return causeFailing
+	}
+	return causeUndone
+}
+
+// note adds a result, in place of an earlier skip of the same credential.
+func (w *work) note(r Result) {
+	r.ProjectID = w.lease.Project.ID
+	if path, err := w.Secrets.Path(r.ProjectID, r.Credential); err == nil && r.Credential != "" {
+		r.VaultPath = Text(path)
+	}
+	for i, old := range w.results {
+		if old.Action == Skipped && old.Credential == r.Credential {
+			w.results[i] = r
+			return
+		}
+	}
+	w.results = append(w.results, r)
+}
+
+// stumble deals with a step that failed: the credential has failed, and the
+// others go on, unless the failure is of a kind that would hit them too.
+func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error) error {
+	if lostForGood(ctx, err) {
+		return err
+	}
+	if errors.Is(err, errMovedOn) {
+		delete(w.tried, tried{s.Action, s.Credential, s.Key.ID})
+		return nil
+	}
+	if w.failed == nil {
+		w.failed = err
+	}
+	w.Logger.ErrorContext(ctx, "step failed", "project", w.lease.Project.ID, "credential", call.Sanitize(s.Credential),
+		"action", string(s.Action), "step", stepOf(err), "err", message(err))
+	w.note(Result{Credential: s.Credential, Action: Failed, RotationID: Text(s.RotationID), OldKeyID: Text(s.Key.ID), Error: Text(message(err))})
+	if s.Action != rotation.Rotate {
+		return nil
+	}
+	return w.credentialFailed(ctx, v, s, err)
+}
+
+// conclude turns the work into results and gives the lease back.
+func (w *work) conclude(ctx context.Context, err error) {
+	p := w.lease.Project
+	if err != nil {
+		r := Result{Action: Failed, Error: Text(message(err))}
+		if notReady(p, err) {
+			r.Action, r.Error = Skipped, "the subproject is younger than a minute and not ready yet; the next run takes it up"
+		} else {
+			w.failed = err
+			w.Logger.ErrorContext(ctx, "project failed", "project", p.ID, "step", stepOf(err), "err", message(err))
+		}
+		w.note(r)
+	}
+	w.report.add(w.results...)
+	if w.failed != nil {
+		w.streak.failure(stepOf(w.failed))
+	} else {
+		w.streak.success()
+	}
+	end := state.Release{NextCheck: w.nextCheck(), Failed: w.failed != nil}
+	if w.failed != nil {
+		end.Step, end.Error = stepOf(w.failed), message(w.failed)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Lease)
+	defer cancel()
+	if err := w.State.Release(ctx, w.lease, end); err != nil {
+		w.Logger.WarnContext(ctx, "lease not given back, it runs out by itself", "project", p.ID, "err", err)
+	}
+}
+
+// nextCheck is when the project should be looked at again: when its next
+// step falls due, at the latest after Recheck.
+func (w *work) nextCheck() time.Time {
+	latest := w.Now().Add(w.Recheck)
+	for _, r := range w.results {
+		if r.Action == Skipped || r.Action == Refused {
+			return w.Now() // due already: every run tries again
+		}
+	}
+	if w.next.IsZero() || w.next.After(latest) {
+		return latest
+	}
+	return w.next
+}
+
+func notReady(p state.Project, err error) bool {
+	young := p.CreatedAt != nil && time.Since(*p.CreatedAt) < settleDelay
+	return young && (errors.Is(err, sinch.ErrForbidden) || errors.Is(err, sinch.ErrNotFound))
+}
+
+// lostForGood reports errors after which nothing more can be done under this
+// lease: it is lost, the process is stopping, or the log cannot be written.
+func lostForGood(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, errLeaseLost) || errors.Is(err, errLogDown)
+}
+
+// errStopped ends work on a project when the process has to stop at once.
+var errStopped = errors.New("stopped before it was done; the next run goes on from here")
+
+// errLogDown means that the audit log cannot be written: nothing is changed
+// then.
+var errLogDown = errors.New("the audit log cannot be written")
+
+// message is an error as results, state and log show it.
+func message(err error) string { return call.Sanitize(err.Error()) }
+
+// Matches reports whether what the order names is in this project.
+func Matches(o Order, plan rotation.Plan) bool {
+	named := len(o.Request.Credentials) > 0 || o.Request.Key != ""
+	for _, k := range plan.Keys {
+		if !named || k.ID == o.Request.Key {
+			return true
+		}
+		for _, c := range o.Request.Credentials {
+			if c == k.Credential && k.InScope {
+				return true
+			}
+		}
+	}
+	return !named
+}
+
+func describe(p rotation.Policy) string {
+	return fmt.Sprintf("max_age=%s overlap=%s margin=%s adopt=%s", p.MaxAge, p.Overlap, p.Margin, p.Adopt)
+}

@@ -1,0 +1,107 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/google/uuid"
+
+	"rotator/internal/audit"
+	"rotator/internal/call"
+)
+
+// Recorder writes the calls of both clients to the audit log. A mutating call
+// is only allowed under a lease that still holds: its intent and that check
+// are one transaction, so that a stale worker cannot begin anything.
+type Recorder struct {
+	Log    Log
+	Logger *slog.Logger
+	// Lenient lets reads go on when the log cannot be written: for
+	// commands that change nothing (AUDIT.md section 4).
+	Lenient bool
+}
+
+var _ call.Recorder = (*Recorder)(nil)
+
+// Intent commits the intent of a mutating call.
+func (r *Recorder) Intent(ctx context.Context, c call.Call) error {
+	held := scopeOf(ctx).lease
+	if held == nil || r.Lenient {
+		return fmt.Errorf("%s: nothing is changed outside of a lease", c.Operation)
+	}
+	e := callEvent(ctx, c)
+	e.Phase = audit.Intent
+	return commit(ctx, r.Log, audit.Entry{Events: []audit.Event{e}, Update: held.Held()})
+}
+
+// Outcome commits how a call ended, also when the work has been cancelled.
+func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) error {
+	e := callEvent(ctx, c)
+	e.Phase = audit.Result
+	e.Status, e.Outcome, e.Error = res.Status, audit.Outcome(res.Outcome), res.Error
+	e.RequestID, e.DurationUS = res.RequestID, res.Duration.Microseconds()
+	if res.Key != "" {
+		e.Key = res.Key
+	}
+	if res.VaultVersion != 0 {
+		e.VaultVersion = res.VaultVersion
+	}
+	err := r.Log.Append(context.WithoutCancel(ctx), e)
+	if err != nil && r.Lenient {
+		r.Logger.WarnContext(ctx, "call not recorded, going on since nothing is changed", "operation", c.Operation, "err", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLogDown, err)
+	}
+	return nil
+}
+
+func callEvent(ctx context.Context, c call.Call) audit.Event {
+	e := event(ctx, audit.APICall)
+	e.Call, e.Op, e.Method, e.URL, e.Attempt = c.ID, c.Operation, c.Method, c.URL, c.Attempt
+	if c.Project != "" {
+		e.Project = c.Project
+	}
+	e.Key, e.DisplayName = c.Key, c.DisplayName
+	e.VaultPath, e.VaultVersion = c.VaultPath, c.VaultCAS
+	return e
+}
+
+// event returns an event of the type that says what the context's scope says.
+func event(ctx context.Context, kind string) audit.Event {
+	s := scopeOf(ctx)
+	e := audit.Event{
+		Type: kind, Trigger: s.trigger, Reason: s.reason,
+		Project: s.project, Credential: s.cred, Rotation: s.rotation, Replaces: s.replaces,
+	}
+	if s.run != uuid.Nil {
+		e.Run = s.run.String()
+	}
+	return e
+}
+
+// commit commits an entry under the context's lease. An entry that was not
+// applied means that the lease is lost: the work is ended.
+func commit(ctx context.Context, log Log, e audit.Entry) error {
+	err := log.Commit(ctx, e)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, audit.ErrNotApplied):
+		if held := scopeOf(ctx).lease; held != nil {
+			held.lose()
+			lost := event(ctx, audit.LeaseLost)
+			lost.Reason = "a write under a stale fence was refused: " + e.Events[0].Type + " " + e.Events[0].Op
+			if err := log.Append(context.WithoutCancel(ctx), lost); err != nil {
+				return fmt.Errorf("%w: %w", errLeaseLost, err)
+			}
+		}
+		return errLeaseLost
+	case errors.Is(err, audit.ErrUnwritable), errors.Is(err, audit.ErrClosed):
+		return fmt.Errorf("%w: %w", errLogDown, err)
+	}
+	return fmt.Errorf("committing to the audit log: %w", err)
+}

@@ -1,0 +1,189 @@
+package jobs_test
+
+import (
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/vault/api"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rotator/internal/audit"
+	"rotator/internal/jobs"
+	"rotator/internal/postgres/pgtest"
+	"rotator/internal/rotation"
+	"rotator/internal/secret"
+	"rotator/internal/sinch"
+	"rotator/internal/sinch/sinchtest"
+	"rotator/internal/state"
+	"rotator/internal/vault"
+	"rotator/internal/vault/vaulttest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+const (
+	day    = 24 * time.Hour
+	parent = "parent"
+)
+
+// rig is a whole rotator on real parts: Postgres, Vault, and the simulator of
+// Sinch over HTTP.
+type rig struct {
+	t      *testing.T
+	sim    *sinchtest.Server
+	url    string // the simulator's
+	own    sinchtest.Issued
+	vault  vaulttest.Server
+	prefix string
+	pool   *pgxpool.Pool
+	log    *audit.Log
+}
+
+// newRig starts one; the parent's own key is a day old.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	g := &rig{t: t, vault: vaulttest.Real(t), prefix: vaulttest.Prefix(), pool: pgtest.New(t)}
+	g.sim = sinchtest.New(sinchtest.Config{TokenRate: -1, ReadyDelay: -1, TokenGrace: -1})
+	url, err := g.sim.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.sim.Close() })
+	g.url = url
+	g.sim.AddParent(parent, "Parent")
+	g.own = g.sim.AddKey(parent, "rotator", time.Now().Add(-day))
+	g.log, err = audit.Open(t.Context(), audit.Config{Pool: g.pool, Common: audit.Event{Actor: "test", Host: "test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.log.Close(t.Context()) })
+	return g
+}
+
+// project adds a subproject with one key, and returns the key.
+func (g *rig) project(id, credential string, age time.Duration) sinchtest.Issued {
+	g.sim.AddSubproject(parent, id, "Project "+id, nil)
+	return g.sim.AddKey(id, credential, time.Now().Add(-age))
+}
+
+// runner returns a rotator process on the rig, changed by edits.
+func (g *rig) runner(edits ...func(*jobs.Config)) *jobs.Runner {
+	g.t.Helper()
+	logger := slog.New(slog.NewTextHandler(testWriter{g.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	recorder := &jobs.Recorder{Log: g.log, Logger: logger}
+	access := api.DefaultConfig()
+	access.Address = g.vault.Addr
+	store, err := vault.Open(g.t.Context(), vault.Config{
+		API: access, Auth: vault.Auth{Method: "token", Token: g.vault.Token},
+		Prefix: g.prefix, Recorder: recorder, Logger: logger,
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	client, err := sinch.New(sinch.Config{
+		AuthURL: g.url + "/oauth2/token", AccessKeysURL: g.url, SubprojectsURL: g.url, Subprojects: "auto", AuthMethod: "oauth2",
+		TokenBurst: 30, Timeout: 5 * time.Second, VerifyTimeout: 5 * time.Second,
+		Recorder: recorder, Logger: logger, MaxConns: 16,
+	}, sinch.Credentials{KeyID: g.own.KeyID, Secret: secret.New(g.own.Secret)})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(client.Close)
+	everything, err := rotation.ParsePatterns("*")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	cfg := jobs.Config{
+		Keys: client, Directory: client, Identity: client, Secrets: store,
+		State: state.New(g.pool), Log: g.log, Logger: logger,
+		Parent: parent, Scope: rotation.Scope{Include: everything}, Labels: rotation.LabelsStricter,
+		Policy: rotation.Policy{MaxAge: 90 * day, Overlap: 7 * day, Margin: 2 * day, Adopt: rotation.AdoptDelete},
+		Actor:  "test", Host: "test", Process: uuid.New(),
+		Concurrency: 8, Lease: 30 * time.Second, Recheck: day, MaxSkew: 30 * time.Second,
+		MaxFailures: 10, MaxRotations: -1, MaxDeletions: -1, Grace: 5 * time.Second, Now: time.Now,
+	}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	return jobs.New(cfg)
+}
+
+// overlap sets the policy's overlap.
+func overlap(d time.Duration) func(*jobs.Config) {
+	return func(c *jobs.Config) { c.Policy.Overlap = d }
+}
+
+// run does one run and fails the test if it cannot be done at all.
+func (g *rig) run(o jobs.Order, edits ...func(*jobs.Config)) *jobs.Report {
+	g.t.Helper()
+	if o.Trigger == "" {
+		o.Trigger = rotation.Manual
+	}
+	report, err := g.runner(edits...).Run(g.t.Context(), o)
+	if err != nil {
+		g.t.Fatalf("run: %v", err)
+	}
+	return report
+}
+
+// stored returns what Vault's path of a credential names, and its secret.
+func (g *rig) stored(project, credential string) (keyID, keySecret string) {
+	g.t.Helper()
+	s, err := g.vault.Client(g.t).KVv2("secret").Get(g.t.Context(), g.prefix+"/"+project+"/"+vault.Component(credential))
+	if err != nil {
+		g.t.Fatalf("reading %s/%s from Vault: %v", project, credential, err)
+	}
+	keyID, _ = s.Data["key_id"].(string)
+	keySecret, _ = s.Data["key_secret"].(string)
+	return keyID, keySecret
+}
+
+// consistent fails the test unless Vault names a listed key that works.
+func (g *rig) consistent(project, credential string) string {
+	g.t.Helper()
+	id, text := g.stored(project, credential)
+	if !g.sim.Works(id, text) {
+		g.t.Errorf("%s/%s: Vault names key %s, which does not work", project, credential, id)
+	}
+	return id
+}
+
+// listed returns the ids of a project's keys.
+func (g *rig) listed(project string) []string {
+	var ids []string
+	for _, k := range g.sim.Keys(project) {
+		ids = append(ids, k.ID)
+	}
+	return ids
+}
+
+// events returns the log's events of a type, oldest first.
+func (g *rig) events(f audit.Filter) []audit.Event {
+	g.t.Helper()
+	var found []audit.Event
+	for r, err := range audit.List(g.t.Context(), g.pool, f) {
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		found = append(found, r.Event)
+	}
+	return found
+}
+
+// testWriter writes a logger's lines into the test's log.
+type testWriter struct{ t *testing.T }
+
+var logging sync.Mutex
+
+// Write logs one line.
+func (w testWriter) Write(p []byte) (int, error) {
+	logging.Lock()
+	defer logging.Unlock()
+	if w.t.Context().Err() == nil {
+		w.t.Log(string(p[:len(p)-1]))
+	}
+	return len(p), nil
+}

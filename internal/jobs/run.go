@@ -1,0 +1,329 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"rotator/internal/audit"
+	"rotator/internal/call"
+	"rotator/internal/rotation"
+	"rotator/internal/sinch"
+	"rotator/internal/state"
+)
+
+// Order is what a run is asked to do.
+type Order struct {
+	Trigger  rotation.Trigger
+	Reason   string
+	Projects []string // only these; empty means all
+	Due      bool     // only projects whose next check is due
+	Request  rotation.Request
+}
+
+// run is one pass over the projects.
+type run struct {
+	*Runner
+	id     uuid.UUID
+	order  Order
+	report *Report
+	stop   context.Context //nolint:containedctx // it says when no new key may be begun; work has a context of its own
+
+	known     bool   // discovery was refused: work on what is known
+	self      selfAt // where rotator's own key is
+	rotations budget
+	deletions budget
+	streak    streak
+	done      atomic.Int64
+	total     int
+}
+
+// Run does one run. When ctx ends, no further key is begun, and the one in
+// hand has Config.Grace. The error says that nothing could be done, because
+// a dependency is unreachable or refuses us; what went wrong with single
+// projects stands in the report.
+func (r *Runner) Run(ctx context.Context, o Order) (*Report, error) {
+	now, err := r.State.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("starting the run: %w", err)
+	}
+	s := &run{
+		Runner: r, id: uuid.Must(uuid.NewV7()), order: o, stop: ctx,
+		rotations: newBudget(r.MaxRotations), deletions: newBudget(r.MaxDeletions),
+		streak: streak{limit: r.MaxFailures},
+	}
+	s.report = &Report{RunID: s.id, Trigger: string(o.Trigger), StartedAt: now.UTC(), Results: []Result{}}
+	work, cancel := grace(ctx, r.Grace)
+	defer cancel()
+	work = within(work, func(sc *scope) { sc.run, sc.trigger, sc.reason = s.id, string(o.Trigger), o.Reason })
+	if err := s.begin(work); err != nil {
+		return nil, err
+	}
+	silence := r.beating(work)
+	err = s.sweep(work)
+	silence()
+	if finishErr := s.finish(work); err == nil {
+		err = finishErr
+	}
+	return s.report, err
+}
+
+// grace returns a context that outlives ctx by d.
+func grace(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return out, func() { stop(); cancel() }
+}
+
+func (s *run) begin(ctx context.Context) error {
+	e := event(ctx, audit.RunStarted)
+	e.Policy = describe(s.Policy)
+	err := s.Log.Commit(ctx, audit.Entry{
+		Events: []audit.Event{e},
+		Update: state.StartRun(s.id, string(s.order.Trigger), s.Actor, s.Host, s.order.Reason),
+	})
+	if err != nil {
+		return fmt.Errorf("starting the run: %w", err)
+	}
+	return nil
+}
+
+func (s *run) finish(ctx context.Context) error {
+	now, err := s.State.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("finishing the run: %w", err)
+	}
+	s.report.FinishedAt = now.UTC()
+	slices.SortStableFunc(s.report.Results, func(a, b Result) int {
+		return strings.Compare(a.ProjectID+"\x00"+a.Credential, b.ProjectID+"\x00"+b.Credential)
+	})
+	e := event(ctx, audit.RunFinished)
+	e.Counters = s.report.counters()
+	err = s.Log.Commit(ctx, audit.Entry{Events: []audit.Event{e}, Update: state.FinishRun(s.id, s.report.counters())})
+	if err != nil {
+		return fmt.Errorf("finishing the run: %w", err)
+	}
+	return nil
+}
+
+// sweep goes over the projects: all but the one that holds rotator's own key
+// first, that one last.
+func (s *run) sweep(ctx context.Context) error {
+	var err error
+	if s.self, err = s.adoptOwn(ctx); err != nil {
+		return err
+	}
+	if err := s.discover(ctx); err != nil {
+		return err
+	}
+	claim := state.Claiming{
+		Owner: s.Process, Run: s.id, Length: s.Lease, Only: s.order.Projects, Due: s.order.Due, Known: s.known,
+		Except: s.self.project,
+	}
+	if err := s.workers(ctx, claim); err != nil {
+		return err
+	}
+	claim.Except = ""
+	if err := s.workers(ctx, claim); err != nil {
+		return err
+	}
+	if err := s.await(ctx, claim); err != nil {
+		return err
+	}
+	return s.leftover(ctx, claim)
+}
+
+// await waits, in the answer to a compromise, for projects that another
+// process works on: at most twice the lease's length.
+func (s *run) await(ctx context.Context, claim state.Claiming) error {
+	if !s.order.Request.Compromised {
+		return nil
+	}
+	deadline := time.Now().Add(2 * s.Lease)
+	for s.stop.Err() == nil && time.Now().Before(deadline) {
+		busy, err := s.State.Busy(ctx, claim)
+		if err != nil || len(busy) == 0 {
+			return err //nolint:wrapcheck // state says what it was doing
+		}
+		if err := wait(ctx, min(time.Second, s.Lease/3)); err != nil {
+			return err
+		}
+		if err := s.workers(ctx, claim); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// workers lets Concurrency workers claim projects until none is left.
+func (s *run) workers(ctx context.Context, claim state.Claiming) error {
+	var g errgroup.Group
+	for range max(s.Concurrency, 1) {
+		g.Go(func() error {
+			for s.stop.Err() == nil && !s.streak.over() {
+				l, err := s.State.Claim(ctx, claim)
+				if err != nil || l == nil {
+					return err //nolint:wrapcheck // state says what it was doing
+				}
+				if err := s.project(ctx, l); err != nil {
+					return err
+				}
+				if n := s.done.Add(1); s.Progress != nil {
+					s.Progress(int(n), s.total)
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait() //nolint:wrapcheck // as above
+}
+
+// leftover reports the due projects that another process works on.
+func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
+	if step := s.streak.step(); s.streak.over() {
+		s.report.Warnings = append(s.report.Warnings, fmt.Sprintf(
+			"the run was ended: %d projects in a row failed at the step %q; look at the first of them (ROTATOR_MAX_FAILURES)", s.MaxFailures, step))
+		return nil
+	}
+	if s.stop.Err() != nil {
+		return nil
+	}
+	busy, err := s.State.Busy(ctx, claim)
+	if err != nil {
+		return err //nolint:wrapcheck // state says what it was doing
+	}
+	for _, b := range busy {
+		s.report.Matched = true
+		if b.Due {
+			s.report.add(Result{
+				ProjectID: b.ID, Action: Skipped, cause: causeBusy,
+				Error: Text("another process works on the project until " + b.Until.UTC().Format(time.RFC3339) + " at the latest"),
+			})
+		}
+	}
+	return nil
+}
+
+// discover notes the parent and its subprojects. When Sinch refuses the list
+// of subprojects, what is known already is worked on, and the run says so.
+func (s *run) discover(ctx context.Context) error {
+	page := []state.Discovered{{ID: s.Parent}}
+	flush := func() error {
+		err := s.State.Discover(ctx, s.id, page)
+		s.total += len(page)
+		page = page[:0]
+		return err //nolint:wrapcheck // state says what it was doing
+	}
+	for sub, err := range s.Directory.Subprojects(ctx, s.Parent) {
+		if err != nil {
+			if fatal(err) {
+				return fmt.Errorf("listing subprojects: %w", err)
+			}
+			s.known = true
+			s.report.add(Result{ProjectID: s.Parent, Action: Failed, Error: Text(call.Sanitize("listing subprojects: " + err.Error()))})
+			break
+		}
+		if sub.Deleted {
+			continue
+		}
+		page = append(page, discovered(sub))
+		if len(page) == 500 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if s.known {
+		return nil
+	}
+	_, err := s.State.Vanished(ctx, s.id)
+	return err //nolint:wrapcheck // as above
+}
+
+func discovered(sub sinch.Subproject) state.Discovered {
+	d := state.Discovered{
+		ID: sub.ID, ParentID: sub.ParentID, Name: call.Clean(sub.DisplayName, 1024), Labels: map[string]string{},
+	}
+	if !sub.CreatedAt.IsZero() {
+		d.CreatedAt = &sub.CreatedAt
+	}
+	for k, v := range sub.Labels {
+		d.Labels[call.Clean(k, 1024)] = call.Clean(v, 1024)
+	}
+	return d
+}
+
+// fatal reports errors after which no project can be worked on: our own key
+// is refused, or the log cannot be written.
+func fatal(err error) bool {
+	return errors.Is(err, sinch.ErrUnauthenticated) || errors.Is(err, call.ErrNotRecorded) ||
+		errors.Is(err, context.Canceled)
+}
+
+// budget is a limit per run.
+type budget struct{ left *atomic.Int64 }
+
+func newBudget(limit int) budget {
+	if limit < 0 {
+		return budget{}
+	}
+	b := budget{left: new(atomic.Int64)}
+	b.left.Store(int64(limit))
+	return b
+}
+
+// take takes one from the budget, and reports false when there is none.
+func (b budget) take() bool {
+	return b.left == nil || b.left.Add(-1) >= 0
+}
+
+// streak counts consecutive different projects that fail at the same step.
+type streak struct {
+	limit int
+	mu    sync.Mutex
+	at    string
+	n     int
+}
+
+func (s *streak) success() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limit <= 0 || s.n < s.limit {
+		s.at, s.n = "", 0
+	}
+}
+
+func (s *streak) failure(step string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limit > 0 && s.n >= s.limit {
+		return
+	}
+	if s.at != step {
+		s.at, s.n = step, 0
+	}
+	s.n++
+}
+
+func (s *streak) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit > 0 && s.n >= s.limit
+}
+
+func (s *streak) step() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}

@@ -1,0 +1,48 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"rotator/internal/state"
+)
+
+// scope is what an event says about the work that a call belongs to. It
+// travels in the context, so that the clients of Sinch and Vault need not
+// know of runs and rotations.
+type scope struct {
+	run      uuid.UUID
+	trigger  string
+	reason   string
+	lease    *lease
+	project  string
+	cred     string
+	rotation string
+	replaces string
+}
+
+type scopeKey struct{}
+
+func scopeOf(ctx context.Context) scope {
+	s, _ := ctx.Value(scopeKey{}).(scope)
+	return s
+}
+
+// within returns a context whose scope has been changed by edit.
+func within(ctx context.Context, edit func(*scope)) context.Context {
+	s := scopeOf(ctx)
+	edit(&s)
+	return context.WithValue(ctx, scopeKey{}, s)
+}
+
+// errLeaseLost ends work on a project: the lease ran out, or another process
+// has it now. Nothing more is sent; the next run settles what was begun.
+var errLeaseLost = errors.New("the lease of the project was lost to another process or ran out")
+
+// lease is the lease under which a worker works, and how to end its work.
+type lease struct {
+	*state.Lease
+	lose func() // cancels the work; further calls do nothing
+}
