@@ -167,8 +167,10 @@ func TestDirIsKeptAndStartedAgain(t *testing.T) {
 
 func TestFailedStartShowsTheLogAndLeavesNothing(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts a Postgres server; left out by -short")
+	}
 	home := filepath.Join(reachable(t), "home")
-	start(t, pgcluster.Options{}) // these binaries do start
 	_, err := pgcluster.Start(t.Context(), pgcluster.Options{
 		BinDir: os.Getenv("POSTGRES_BIN"), Dir: home, Settings: map[string]string{"no_such_setting": "1"},
 	})

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/term"
+
+	"rotator/internal/audit"
+	"rotator/internal/jobs"
+	"rotator/internal/postgres"
+	"rotator/internal/sinch"
+	"rotator/internal/state"
+	"rotator/internal/vault"
+	"rotator/migrations"
+)
+
+// app is the whole machine, wired: everything that a run needs.
+type app struct {
+	cfg    *config
+	logger *slog.Logger
+	pool   *pgxpool.Pool
+	log    *audit.Log
+	runner *jobs.Runner
+	store  *state.Store
+	id     uuid.UUID // of this process
+}
+
+// needsOfRun is what run-now, plan and keys use.
+const needsOfRun = needSinch | needDatabase | needVault | needPolicy | needRun
+
+// open wires the app. A lenient one changes nothing, and may go on when the
+// log cannot be written. Close it.
+func (c *cli) open(ctx context.Context, lenient bool) (_ *app, err error) {
+	cfg, err := c.config(ctx, needsOfRun)
+	if err != nil {
+		return nil, err
+	}
+	a := &app{cfg: cfg, logger: newLogger(c.err, cfg), id: uuid.Must(uuid.NewV7())}
+	defer func() {
+		if err != nil {
+			a.close(ctx)
+		}
+	}()
+	for _, w := range cfg.Warnings {
+		a.logger.WarnContext(ctx, "configuration", "warning", w)
+	}
+	if err := a.openDatabase(ctx); err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("finding out this host's name: %w", err)
+	}
+	a.log, err = audit.Open(ctx, audit.Config{
+		Pool: a.pool, Logger: a.logger,
+		Common: audit.Event{Actor: cfg.Process.Actor, Host: host, Build: buildName(), ConfigSHA256: cfg.sha256()},
+	})
+	if err != nil {
+		return nil, down(fmt.Errorf("opening the audit log: %w", err))
+	}
+	return a, a.openRemotes(ctx, host, lenient)
+}
+
+func (a *app) openDatabase(ctx context.Context) (err error) {
+	a.pool, err = openPool(ctx, a.cfg)
+	if err != nil {
+		return err
+	}
+	a.store = state.New(a.pool)
+	return postgres.CheckSchema(ctx, a.pool, migrations.FS) //nolint:wrapcheck // it names the command to run
+}
+
+func openPool(ctx context.Context, cfg *config) (*pgxpool.Pool, error) {
+	pool, err := postgres.Open(ctx, postgres.Config{
+		URL: cfg.Database.URL, ApplicationName: "rotator", MaxConns: cmp.Or(cfg.Run.Concurrency, 1) + 4,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return pool, nil
+}
+
+// openRemotes connects to Vault and Sinch and makes the runner.
+func (a *app) openRemotes(ctx context.Context, host string, lenient bool) error {
+	recorder := &jobs.Recorder{Log: a.log, Logger: a.logger, Lenient: lenient}
+	access, err := a.cfg.vaultClient()
+	if err != nil {
+		return err
+	}
+	v := a.cfg.Vault
+	secrets, err := vault.Open(ctx, vault.Config{
+		API: access, Namespace: v.Namespace,
+		Auth: vault.Auth{
+			Method: v.AuthMethod, Token: v.Token, RoleID: v.RoleID, SecretID: v.SecretID, Mount: v.AuthMount,
+		},
+		Mount: v.KVMount, Prefix: v.KVPrefix, Recorder: recorder, Logger: a.logger, Now: time.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("VAULT_ADDR %s: %w", a.cfg.Vault.Address, err)
+	}
+	a.log.SetCommon(func(e *audit.Event) { e.VaultEntity = secrets.Entity() })
+	client, err := sinch.New(sinchConfig(a.cfg, recorder, a.logger), sinch.Credentials{
+		KeyID: a.cfg.Sinch.KeyID, Secret: a.cfg.Sinch.KeySecret,
+	})
+	if err != nil {
+		return fmt.Errorf("setting up the Sinch client: %w", err)
+	}
+	r := a.cfg.Run
+	a.runner = jobs.New(jobs.Config{
+		Keys: client, Directory: client, Identity: client, Secrets: secrets,
+		State: a.store, Log: a.log, Logger: a.logger,
+		Parent: a.cfg.Sinch.ProjectID, Policy: a.cfg.Policy, Scope: a.cfg.Scope, Labels: a.cfg.Labels,
+		Self: a.cfg.Rotation.Self, Onboard: a.cfg.Rotation.Onboard,
+		Actor: a.cfg.Process.Actor, Host: host, Process: a.id,
+		Concurrency: r.Concurrency, Lease: r.Lease, Recheck: a.cfg.Rotation.Recheck, MaxSkew: r.MaxClockSkew,
+		MaxFailures: r.MaxFailures, MaxRotations: r.MaxRotations, MaxDeletions: r.MaxDeletions,
+		Grace: r.ShutdownTimeout, Now: time.Now,
+	})
+	return nil
+}
+
+func sinchConfig(cfg *config, recorder *jobs.Recorder, logger *slog.Logger) sinch.Config {
+	s := cfg.Sinch
+	probes, _ := sinch.ParseProbes(s.Probes) // checked with the configuration
+	return sinch.Config{
+		AuthURL: s.AuthURL, AccessKeysURL: s.AccessKeysURL, SubprojectsURL: s.SubprojectsURL,
+		Subprojects: s.Subprojects, AuthMethod: s.AuthMethod,
+		RateLimit: s.RateLimit, TokenRate: s.TokenRate, TokenBurst: s.TokenBurst,
+		Timeout: s.Timeout, VerifyTimeout: s.VerifyTimeout, Probes: probes,
+		Recorder: recorder, Logger: logger, Now: time.Now, MaxConns: cfg.Run.Concurrency,
+	}
+}
+
+// close gives everything back; it waits for queued events a while.
+func (a *app) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	if a.store != nil {
+		if err := a.store.Leave(ctx, a.id); err != nil && a.log != nil {
+			a.logger.WarnContext(ctx, "process row not removed, it runs out by itself", "err", jobs.Message(err))
+		}
+	}
+	if a.log != nil {
+		if err := a.log.Close(ctx); err != nil {
+			a.logger.ErrorContext(ctx, "audit log not closed cleanly", "err", jobs.Message(err))
+		}
+	}
+	if a.pool != nil {
+		a.pool.Close()
+	}
+}
+
+// newLogger logs to w: text on a terminal, else JSON, unless LOG_FORMAT says.
+func newLogger(w io.Writer, cfg *config) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cfg.Process.LogLevel)) // checked with the configuration
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.Process.LogFormat == "text" || cfg.Process.LogFormat == "" && isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, opts))
+	}
+	return slog.New(slog.NewJSONHandler(w, opts))
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) // #nosec G115 -- file descriptors are small
+}
