@@ -27,4 +27,3 @@ WORKDIR /var/lib/rotator
 VOLUME /var/lib/rotator
 EXPOSE 9464
 ENTRYPOINT ["/rotator"]
-CMD ["serve"]

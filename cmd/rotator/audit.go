@@ -112,7 +112,7 @@ func (c *cli) auditList(ctx context.Context, f audit.Filter, output string) erro
 			return fmt.Errorf("writing the events: %w", err)
 		}
 	}
-	return show.close() //nolint:wrapcheck // stdout is gone: nothing to add
+	return show.close()
 }
 
 func (c *cli) auditShow(ctx context.Context, id, output string) error {
@@ -168,7 +168,7 @@ func newEventTable(w io.Writer) events {
 			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Seq, eventTime(e), plain(e.Type), plain(string(e.Phase)), plain(e.Op),
 				status(e.Status), plain(string(e.Outcome)), plain(e.Project), plain(e.Credential), plain(e.Key))
 			if n++; n%100 == 0 {
-				return t.Flush() //nolint:wrapcheck // wrapped by the caller
+				return t.Flush()
 			}
 			return nil
 		},

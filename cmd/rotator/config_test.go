@@ -124,6 +124,7 @@ func TestOneMessageListsEverything(t *testing.T) {
 	secretText := "postgres://rotator:hunter2hunter2@[broken"
 	msg := problemsOf(t, needAll, envFile{
 		"DATABASE_URL":             secretText,
+		"DATABASE_MIGRATE_URL":     "password=hunter2hunter2 port=x",
 		"SINCH_KEY_ID":             "id",
 		"SINCH_AUTH_URL":           "ftp://user:hunter2hunter2@host",
 		"SINCH_TOKEN_BURST":        "0",
@@ -151,7 +152,7 @@ func TestOneMessageListsEverything(t *testing.T) {
 		`ROTATOR_LEASE: "2s" is too short; write at least 3s`, `ROTATOR_MAX_ROTATIONS: "-1" is not a whole number from 0`,
 		`ROTATOR_JITTER: "soon" is not a duration`, `ROTATOR_SCHEDULE: "CRON_TZ=UTC": names a time zone but no times`,
 		`ROTATOR_LISTEN: "9464" is not an address`, "ROTATOR_INCLUDE: is not set", `VAULT_CACERT: "/does/not/exist.pem" cannot be found: no such file`,
-		"20 problems in the configuration:",
+		"21 problems in the configuration:",
 	} {
 		if !strings.Contains(msg, want) {
 			t.Errorf("the message lacks %q", want)

@@ -139,6 +139,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err() //nolint:wrapcheck // it says that it was stopped
+		return ctx.Err()
 	}
 }

@@ -71,7 +71,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 
 func (d *demo) startSinch(context.Context) error {
 	d.sim = sinchtest.New(sinchtest.Config{})
-	url, err := d.sim.Start()
+	url, err := d.sim.Start() //nolint:contextcheck // it lives until it is closed
 	if err != nil {
 		return fmt.Errorf("starting the simulated Sinch: %w", err)
 	}

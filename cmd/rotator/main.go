@@ -58,7 +58,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 
 // run executes a command line and returns the exit code (DESIGN.md section 4).
 func run(ctx context.Context, args []string, s streams) int {
-	root := newRoot(s)
+	root := newRoot(s) //nolint:contextcheck // commands take theirs from cobra
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	if errors.As(err, &exit) && exit.err == nil {
 		return exit.code
 	}
-	fmt.Fprintln(s.err, "rotator: "+text(err)) //nolint:errcheck // nowhere left to say so
+	fmt.Fprintln(s.err, "rotator: "+text(err))
 	return exitCode(err)
 }
 

@@ -18,23 +18,37 @@ type selfAt struct{ project, credential string }
 // settingSelf is the setting that remembers selfAt, as "project/credential".
 const settingSelf = "self"
 
+// ErrNoIdentity means that there is no access key to authenticate with.
+var ErrNoIdentity = errors.New("there is no access key to authenticate with: set SINCH_KEY_ID and SINCH_KEY_SECRET, the bootstrap credential; once rotator has rotated its own key, or ROTATOR_SELF names it, Vault's copy is enough")
+
 // adoptOwn finds out which credential is rotator's own, and moves on to the
 // key that Vault holds for it if that is another than the one in use. The
-// environment's key is the bootstrap only.
-func (r *Runner) adoptOwn(ctx context.Context) (selfAt, error) {
-	self, err := r.findSelf(ctx)
+// environment's key is the bootstrap only. It reports whether what it found
+// is not on record yet.
+func (r *Runner) adoptOwn(ctx context.Context) (self selfAt, fresh bool, err error) {
+	self, err = r.knownSelf(ctx)
 	if err != nil {
-		return self, err
+		return self, false, err
 	}
 	if self.credential != "" {
 		if err := r.followVault(ctx, self); err != nil {
-			return self, err
+			return self, false, err
 		}
 	}
-	return self, r.beat(ctx)
+	if r.Identity.KeyID() == "" {
+		return self, false, ErrNoIdentity
+	}
+	if self.credential == "" {
+		if self, err = r.searchSelf(ctx); err != nil {
+			return self, false, err
+		}
+		fresh = self.credential != ""
+	}
+	return self, fresh, r.beat(ctx)
 }
 
-func (r *Runner) findSelf(ctx context.Context) (selfAt, error) {
+// knownSelf is what the configuration or the database says.
+func (r *Runner) knownSelf(ctx context.Context) (selfAt, error) {
 	if r.Self != "" {
 		return selfAt{r.Parent, r.Self}, nil
 	}
@@ -42,12 +56,16 @@ func (r *Runner) findSelf(ctx context.Context) (selfAt, error) {
 	if err != nil {
 		return selfAt{}, err //nolint:wrapcheck // state says what it was doing
 	}
-	if project, cred, ok := strings.Cut(known, "/"); ok {
-		return selfAt{project, cred}, nil
-	}
+	project, cred, _ := strings.Cut(known, "/")
+	return selfAt{project, cred}, nil
+}
+
+// searchSelf asks the parent for the key in use. A key of another project is
+// not found: it is guarded by its id alone.
+func (r *Runner) searchSelf(ctx context.Context) (selfAt, error) {
 	key, err := r.Keys.GetKey(ctx, r.Parent, r.Identity.KeyID())
 	if errors.Is(err, sinch.ErrNotFound) || errors.Is(err, sinch.ErrForbidden) {
-		return selfAt{}, nil // not a key of the parent: it is guarded by its id alone
+		return selfAt{}, nil
 	}
 	if err != nil {
 		return selfAt{}, fmt.Errorf("looking up rotator's own key: %w", err)
@@ -56,7 +74,12 @@ func (r *Runner) findSelf(ctx context.Context) (selfAt, error) {
 	if !r.Scope.Contains(rotation.Project{ID: r.Parent}, name) {
 		return selfAt{}, nil
 	}
-	return selfAt{r.Parent, name}, r.State.SetSetting(ctx, settingSelf, r.Parent+"/"+name) //nolint:wrapcheck // as above
+	return selfAt{r.Parent, name}, nil
+}
+
+// remember records which credential is rotator's own, at its first use.
+func (r *Runner) remember(ctx context.Context, self selfAt) error {
+	return r.State.SetSetting(ctx, settingSelf, self.project+"/"+self.credential) //nolint:wrapcheck // state says what it was doing
 }
 
 // followVault switches to the key that Vault holds for rotator itself, once

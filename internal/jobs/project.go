@@ -48,7 +48,7 @@ func (s *run) project(ctx context.Context, l *state.Lease) error {
 	err := w.passes(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause // what failed because of it says less
-		if s.stop.Err() != nil {
+		if s.stopping() {
 			err = errStopped
 		}
 	}
@@ -105,7 +105,7 @@ func (w *work) take(ctx context.Context, v *view, plan rotation.Plan) (again boo
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
-		if w.stop.Err() != nil {
+		if w.stopping() {
 			return false, nil
 		}
 		id := tried{step.Action, step.Credential, step.Key.ID}

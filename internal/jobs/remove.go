@@ -137,8 +137,6 @@ func (w *work) credentialFailed(ctx context.Context, v *view, s rotation.Step, c
 	if err != nil {
 		return nil //nolint:nilerr // a name without a path is not remembered; the failure itself is in the results
 	}
-	e := event(ctx, audit.RotationFailed)
-	e.Credential, e.Error = s.Credential, message(cause)
 	failures := v.failures[s.Credential] + 1
 	v.failures[s.Credential] = failures
 	return w.change(ctx, w.lease.CredentialFailed(s.Credential, path, message(cause), failures))

@@ -149,6 +149,8 @@ func (r *Report) ExitCode() int {
 		}
 	}
 	switch {
+	case failed && r.Projects == 0:
+		return ExitDown // no project could even be looked at
 	case failed:
 		return ExitFailed
 	case refused:

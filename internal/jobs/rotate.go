@@ -270,6 +270,6 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx) //nolint:wrapcheck // the cause says it all
+		return context.Cause(ctx)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -117,10 +118,14 @@ func (s *run) finish(ctx context.Context) error {
 // sweep goes over the projects: all but the one that holds rotator's own key
 // first, that one last.
 func (s *run) sweep(ctx context.Context) error {
-	var err error
-	if s.self, err = s.adoptOwn(ctx); err != nil {
+	self, fresh, err := s.adoptOwn(ctx)
+	if err == nil && fresh {
+		err = s.remember(ctx, self)
+	}
+	if err != nil {
 		return err
 	}
+	s.self = self
 	if err := s.discover(ctx); err != nil {
 		return err
 	}
@@ -141,6 +146,9 @@ func (s *run) sweep(ctx context.Context) error {
 	return s.leftover(ctx, claim)
 }
 
+// stopping reports whether no new key may be begun.
+func (s *run) stopping() bool { return s.stop.Err() != nil }
+
 // await waits, in the answer to a compromise, for projects that another
 // process works on: at most twice the lease's length.
 func (s *run) await(ctx context.Context, claim state.Claiming) error {
@@ -148,7 +156,7 @@ func (s *run) await(ctx context.Context, claim state.Claiming) error {
 		return nil
 	}
 	deadline := time.Now().Add(2 * s.Lease)
-	for s.stop.Err() == nil && time.Now().Before(deadline) {
+	for !s.stopping() && time.Now().Before(deadline) {
 		busy, err := s.State.Busy(ctx, claim)
 		if err != nil || len(busy) == 0 {
 			return err //nolint:wrapcheck // state says what it was doing
@@ -168,7 +176,7 @@ func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 	var g errgroup.Group
 	for range max(s.Concurrency, 1) {
 		g.Go(func() error {
-			for s.stop.Err() == nil && !s.streak.over() {
+			for !s.stopping() && !s.streak.over() {
 				l, err := s.State.Claim(ctx, claim)
 				if err != nil || l == nil {
 					return err //nolint:wrapcheck // state says what it was doing
@@ -193,7 +201,7 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 			"the run was ended: %d projects in a row failed at the step %q; look at the first of them (ROTATOR_MAX_FAILURES)", s.MaxFailures, step))
 		return nil
 	}
-	if s.stop.Err() != nil {
+	if s.stopping() {
 		return nil
 	}
 	busy, err := s.State.Busy(ctx, claim)
@@ -231,7 +239,11 @@ func (s *run) discover(ctx context.Context) error {
 			s.report.add(Result{ProjectID: s.Parent, Action: Failed, Error: Text(call.Sanitize("listing subprojects: " + err.Error()))})
 			break
 		}
-		if sub.Deleted {
+		if sub.Deleted || sub.ID == s.Parent {
+			continue
+		}
+		if err := checkID(sub.ID); err != nil {
+			s.report.add(Result{ProjectID: call.Sanitize(sub.ID), Action: Failed, Error: Text(err.Error())})
 			continue
 		}
 		page = append(page, discovered(sub))
@@ -249,6 +261,18 @@ func (s *run) discover(ctx context.Context) error {
 	}
 	_, err := s.State.Vanished(ctx, s.id)
 	return err //nolint:wrapcheck // as above
+}
+
+// plainID is what a project id may look like to be a part of a URL, of a Vault
+// path and of the database without further thought. Sinch's own are ULIDs,
+// UUIDs or dashless hex.
+var plainID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+func checkID(id string) error {
+	if !plainID.MatchString(id) {
+		return errors.New("the project's id is not one that can stand in a Vault path; nothing is done in this project, report it to Sinch")
+	}
+	return nil
 }
 
 func discovered(sub sinch.Subproject) state.Discovered {

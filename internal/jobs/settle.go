@@ -94,7 +94,7 @@ func (w *work) learn(ctx context.Context, v *view, named map[string]publication)
 		e.Reason = "known from Vault only: recorded anew"
 		err = commit(ctx, w.Log, audit.Entry{Events: []audit.Event{e}, Update: w.lease.RotationKnown(state.NewRotation{
 			ID: id, Credential: rec.Credential, DisplayName: call.Clean(v.Keys[listed].DisplayName, 1024), Trigger: string(rec.Trigger),
-			Reason: e.Reason, Actor: w.Actor, Run: w.run.id, Overlap: rec.Overlap,
+			Reason: e.Reason, Actor: w.Actor, Run: w.id, Overlap: rec.Overlap,
 		}, pub.KeyID, pub.Number, pub.CreatedAt)})
 		if err != nil {
 			return failedAt("settle", err)

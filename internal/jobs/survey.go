@@ -26,7 +26,7 @@ type Surveyed struct {
 // changing anything, and shows each to visit as it is done, one at a time.
 // The error says that nothing could be looked at.
 func (r *Runner) Survey(ctx context.Context, o Order, visit func(Surveyed)) error {
-	self, err := r.findSelf(ctx)
+	self, _, err := r.adoptOwn(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,6 +54,9 @@ func (r *Runner) Survey(ctx context.Context, o Order, visit func(Surveyed)) erro
 func (l *looker) survey(ctx context.Context, p state.Project) Surveyed {
 	s := Surveyed{Project: rotation.Project{ID: p.ID, Name: p.Name, Labels: p.Labels}, Policy: l.Policy}
 	ctx = within(ctx, func(sc *scope) { sc.project = p.ID })
+	if s.Err = checkID(p.ID); s.Err != nil {
+		return s
+	}
 	v, err := l.look(ctx, p)
 	if err != nil {
 		s.Err = err
@@ -83,7 +86,7 @@ func (r *Runner) each(ctx context.Context, o Order, visit func(state.Project)) e
 			refused = fmt.Errorf("listing subprojects: %w", err)
 			break
 		}
-		if wanted(sub.ID) && !sub.Deleted {
+		if wanted(sub.ID) && !sub.Deleted && sub.ID != r.Parent {
 			d := discovered(sub)
 			visit(state.Project{ID: d.ID, ParentID: d.ParentID, Name: d.Name, Labels: d.Labels, CreatedAt: d.CreatedAt})
 		}
