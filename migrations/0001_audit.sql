@@ -7,30 +7,27 @@
 CREATE SCHEMA audit;
 REVOKE ALL ON SCHEMA audit FROM PUBLIC;
 
--- Only body comes from outside. The query columns are generated from it, so
--- they cannot disagree with it; they stand in an order that wastes no padding.
+-- Only body comes from outside: the query columns are what fill_columns reads
+-- from it, whatever an INSERT says. (Generated columns would parse the body
+-- once for each: inserting took 3.5 times as long.) Their order wastes no
+-- padding; what is never looked up by itself (actor, URL, …) stays in the body.
 CREATE TABLE audit.event (
     seq         bigint NOT NULL,
-    -- timestamptz + interval is not immutable, timestamp + interval is. The
-    -- product is exact: a double holds every microsecond up to the year 2255.
-    occurred_at timestamptz NOT NULL GENERATED ALWAYS AS (
-        (timestamp '1970-01-01' + (body ->> 't_us')::bigint * interval '1 microsecond') AT TIME ZONE 'UTC') STORED,
-    day         date NOT NULL GENERATED ALWAYS AS (
-        (timestamp '1970-01-01' + (body ->> 't_us')::bigint * interval '1 microsecond')::date) STORED,
-    http_status smallint GENERATED ALWAYS AS ((body ->> 'status')::smallint) STORED,
-    event_id    uuid NOT NULL GENERATED ALWAYS AS ((body ->> 'id')::uuid) STORED,
-    call_id     uuid GENERATED ALWAYS AS ((body ->> 'call')::uuid) STORED,
-    run_id      uuid GENERATED ALWAYS AS ((body ->> 'run')::uuid) STORED,
+    occurred_at timestamptz NOT NULL,
+    day         date NOT NULL, -- of occurred_at, in UTC
+    http_status smallint,
+    event_id    uuid NOT NULL,
+    call_id     uuid,
+    run_id      uuid,
     leaf_hash   bytea NOT NULL,
-    type        text NOT NULL GENERATED ALWAYS AS (body ->> 'type') STORED,
-    phase       text GENERATED ALWAYS AS (body ->> 'phase') STORED,
-    outcome     text GENERATED ALWAYS AS (body ->> 'outcome') STORED,
-    operation   text GENERATED ALWAYS AS (body ->> 'op') STORED,
-    rotation_id text GENERATED ALWAYS AS (body ->> 'rotation') STORED,
-    credential  text GENERATED ALWAYS AS (body ->> 'credential') STORED,
-    project_id  text GENERATED ALWAYS AS (body ->> 'project') STORED,
-    key_id      text GENERATED ALWAYS AS (body ->> 'key') STORED,
-    actor       text GENERATED ALWAYS AS (body ->> 'actor') STORED,
+    type        text NOT NULL,
+    phase       text,
+    outcome     text,
+    operation   text,
+    rotation_id text,
+    credential  text,
+    project_id  text,
+    key_id      text,
     body        json NOT NULL, -- json keeps the bytes; jsonb would not
     CONSTRAINT event_leaf CHECK (leaf_hash = sha256('\x00'::bytea || convert_to(body::text, 'UTF8'))),
     CONSTRAINT event_size CHECK (octet_length(body::text) <= 16384),
@@ -75,6 +72,23 @@ CREATE TABLE audit.setting (
 COMMENT ON COLUMN audit.setting.partition_size IS 'events in each partition made from now on';
 INSERT INTO audit.setting DEFAULT VALUES;
 
+-- The time is exact: a double holds every microsecond up to the year 2255.
+-- +goose StatementBegin
+CREATE FUNCTION audit.fill_columns() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT (timestamp '1970-01-01' + b.t_us * interval '1 microsecond') AT TIME ZONE 'UTC',
+        (timestamp '1970-01-01' + b.t_us * interval '1 microsecond')::date,
+        b.status, b.id, b.call, b.run, b.type, b.phase, b.outcome, b.op, b.rotation, b.credential, b.project, b.key
+    INTO NEW.occurred_at, NEW.day,
+        NEW.http_status, NEW.event_id, NEW.call_id, NEW.run_id, NEW.type, NEW.phase, NEW.outcome, NEW.operation,
+        NEW.rotation_id, NEW.credential, NEW.project_id, NEW.key_id
+    FROM json_to_record(NEW.body) AS b (t_us bigint, status smallint, id uuid, call uuid, run uuid, type text, phase text,
+        outcome text, op text, rotation text, credential text, project text, key text);
+    RETURN NEW;
+END $$;
+-- +goose StatementEnd
+
 -- +goose StatementBegin
 CREATE FUNCTION audit.refuse_change() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -86,6 +100,9 @@ END $$;
 
 -- The statement trigger also refuses what would change no row. The row trigger
 -- is the one that logical replication fires, and partitions inherit it.
+CREATE TRIGGER fill_columns BEFORE INSERT ON audit.event
+    FOR EACH ROW EXECUTE FUNCTION audit.fill_columns();
+ALTER TABLE audit.event ENABLE ALWAYS TRIGGER fill_columns;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit.event
     FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
 CREATE TRIGGER append_only_row BEFORE UPDATE OR DELETE ON audit.event
@@ -111,6 +128,7 @@ BEGIN
         'FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change()', name);
     EXECUTE format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER append_only', name);
     EXECUTE format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER append_only_row', name);
+    EXECUTE format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER fill_columns', name);
     RETURN last;
 END $$;
 -- +goose StatementEnd

@@ -40,6 +40,7 @@ CREATE TABLE rotator.project (
     failures         integer NOT NULL DEFAULT 0,
     failed_step      text NOT NULL DEFAULT '',
     last_error       text NOT NULL DEFAULT '',
+    policy           text NOT NULL DEFAULT '',
     snapshot_sha256  bytea,
     snapshot_at      timestamptz,
     fence            bigint NOT NULL DEFAULT 0,

@@ -39,7 +39,7 @@ func (f Filter) query() (string, []any, error) {
 	for _, c := range []struct{ condition, value string }{
 		{"project_id = $%d", f.Project}, {"credential = $%d", f.Credential}, {"key_id = $%d", f.Key},
 		{"run_id = $%d", f.Run}, {"rotation_id = $%d", f.Rotation}, {"type = $%d", f.Type},
-		{"operation = $%d", f.Operation}, {"outcome = $%d", f.Outcome}, {"actor = $%d", f.Actor},
+		{"operation = $%d", f.Operation}, {"outcome = $%d", f.Outcome}, {"body ->> 'actor' = $%d", f.Actor},
 	} {
 		if c.value != "" {
 			add(c.condition, c.value)

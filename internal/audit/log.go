@@ -127,6 +127,10 @@ func (l *Log) SetCommon(change func(*Event)) {
 // Stamp gives an event its version, id, time and the process's common fields
 // where they are unset. Append and Commit do so too; call it first where the
 // id must be known even if they fail.
+//
+// A call within a run leaves host, build, configuration and logins to its
+// run's run.started: calls are nearly all of the log, and these fields would
+// be a quarter of them.
 func (l *Log) Stamp(e Event) Event {
 	l.mu.Lock()
 	c := l.common
@@ -138,8 +142,11 @@ func (l *Log) Stamp(e Event) Event {
 	if e.TimeUS == 0 {
 		e.TimeUS = l.cfg.Now().UnixMicro()
 	}
-	e.Actor, e.Trigger = cmp.Or(e.Actor, c.Actor), cmp.Or(e.Trigger, c.Trigger)
-	e.Run, e.Host, e.Build = cmp.Or(e.Run, c.Run), cmp.Or(e.Host, c.Host), cmp.Or(e.Build, c.Build)
+	e.Actor, e.Trigger, e.Run = cmp.Or(e.Actor, c.Actor), cmp.Or(e.Trigger, c.Trigger), cmp.Or(e.Run, c.Run)
+	if e.Type == APICall && e.Run != "" {
+		return e
+	}
+	e.Host, e.Build = cmp.Or(e.Host, c.Host), cmp.Or(e.Build, c.Build)
 	e.ConfigSHA256 = cmp.Or(e.ConfigSHA256, c.ConfigSHA256)
 	e.DBUser, e.VaultEntity = cmp.Or(e.DBUser, c.DBUser), cmp.Or(e.VaultEntity, c.VaultEntity)
 	return e

@@ -80,7 +80,8 @@ func TestChangesAreRefused(t *testing.T) {
 }
 
 // TestForgedRowsAreRefused: what is inserted past audit.append must still
-// carry the right hash and size, and its query columns cannot be chosen.
+// carry the right hash and size, and its query columns cannot be chosen, also
+// where ordinary triggers are off.
 func TestForgedRowsAreRefused(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
@@ -92,9 +93,12 @@ func TestForgedRowsAreRefused(t *testing.T) {
 	huge := `{"v":1,"id":"` + someID + `","t_us":1,"type":"` + strings.Repeat("x", audit.BodyLimit) + `"}`
 	refused(t, pool, checkViolation, insert(body+" ", hash), insert(huge, leaf([]byte(huge))), insert(body, sha256.Sum256([]byte(body))))
 	refused(t, pool, "23502", insert(`{"id":"`+someID+`","t_us":1}`, leaf([]byte(`{"id":"`+someID+`","t_us":1}`))))
-	refused(t, pool, "428C9", fmt.Sprintf(`insert into audit.event (seq, body, leaf_hash, type) values (0, '%s', '\x%x', 'resume')`, body, hash[:]))
 	refused(t, pool, checkViolation, "update audit.head set frontier = '\\x00'", "update audit.head set size = -1")
-	exec(t, pool, insert(body, hash))
+	exec(t, pool, "set session_replication_role = replica; "+
+		fmt.Sprintf(`insert into audit.event_000000000000000 (seq, body, leaf_hash, type, project_id) values (0, '%s', '\x%x', 'resume', 'p')`, body, hash[:]))
+	if got := get[string](t, pool, "select type from audit.event where project_id is null"); got != audit.Pause {
+		t.Errorf("a column says %q, the body pause", got)
+	}
 	refused(t, pool, "23505", insert(body, hash), "insert into audit.head select * from audit.head")
 }
 

@@ -49,12 +49,14 @@ func (s *session) connect(ctx context.Context) (*pgx.Conn, error) {
 		}
 	}
 	// The server gives up before we do: its refusal is certain, our own
-	// timeout would leave the state unknown. synchronous_commit "off" would
+	// timeout would leave the state unknown. A process that is frozen while it
+	// holds the head loses its transaction before others give up waiting for
+	// it. synchronous_commit "off" would
 	// acknowledge what a crash of the server may still lose.
 	const limits = `select set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
 		set_config('idle_in_transaction_session_timeout', $3, false),
 		case current_setting('synchronous_commit') when 'off' then set_config('synchronous_commit', 'on', false) end`
-	_, err = conn.Exec(ctx, limits, milliseconds(s.timeout*3/4), milliseconds(s.timeout/2), milliseconds(s.timeout))
+	_, err = conn.Exec(ctx, limits, milliseconds(s.timeout*3/4), milliseconds(s.timeout/2), milliseconds(s.timeout/4))
 	if err != nil {
 		s.drop(ctx)
 		return nil, fmt.Errorf("setting deadlines: %w", err)

@@ -19,7 +19,10 @@ func Sanitize(text string) string { return Clean(text, textLimit) }
 func Clean(text string, limit int) string {
 	text = strings.ToValidUTF8(secret.Scrub(text), "\uFFFD")
 	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		switch {
+		case r == '\n', r == '\t', r == '\r':
+			return ' '
+		case unicode.IsControl(r):
 			return '\uFFFD'
 		}
 		return r

@@ -117,5 +117,5 @@ func (p publishing) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	if grantErr != nil {
 		grantErr = fmt.Errorf("granting rights on the table of migrations: %w", grantErr)
 	}
-	return errors.Join(grantErr, p.SessionLocker.SessionUnlock(ctx, conn)) //nolint:wrapcheck // goose is both caller and callee
+	return errors.Join(grantErr, p.SessionLocker.SessionUnlock(ctx, conn))
 }

@@ -206,8 +206,8 @@ func TestFourProcessesMigrateAtOnce(t *testing.T) {
 func migrateElsewhere(t *testing.T, dsn string, ready *sync.WaitGroup) string {
 	t.Helper()
 	release := sync.OnceFunc(ready.Done)
-	defer release()                                                // or the others wait for ever
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "migrate") //nolint:gosec // this program
+	defer release() // or the others wait for ever
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "migrate")
 	stdin, inErr := cmd.StdinPipe()
 	stdout, outErr := cmd.StdoutPipe()
 	if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {

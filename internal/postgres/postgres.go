@@ -57,7 +57,7 @@ func Open(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
 	}
 	prepare(pc.ConnConfig, cfg.ApplicationName)
 	if cfg.MaxConns > 0 {
-		pc.MaxConns = int32(min(cfg.MaxConns, 1<<20)) //nolint:gosec // bounded on this line
+		pc.MaxConns = int32(min(cfg.MaxConns, 1<<20))
 	}
 	limits := settings{
 		"lock_timeout":                        millis(cfg.LockTimeout, 5*time.Second),

@@ -85,14 +85,16 @@ func (b *book) newLine(name string) *line {
 		path.Err = "it was not looked at"
 	}
 	l := &line{name: name, path: path, inScope: b.Scope.Contains(b.Project, name)}
-	l.foreign = path.Err == "" && !b.vouched(path)
+	l.foreign = path.Err == "" && !b.vouched(name, path)
 	return l
 }
 
 // vouched reports whether we wrote what the path holds: its metadata says so,
 // or its newest readable version carries the rotation id of a record or of a
-// listed key. A path that holds nothing needs no voucher.
-func (b *book) vouched(p Path) bool {
+// listed key. A path that holds nothing needs no voucher; one of which all is
+// deleted is ours if we ever worked on the credential, for then it may be
+// what moving the path on has left.
+func (b *book) vouched(name string, p Path) bool {
 	if p.Managed || p.Current.Number == 0 {
 		return true
 	}
@@ -101,7 +103,7 @@ func (b *book) vouched(p Path) bool {
 			return v.RotationID != "" && b.knowsRotation(v.RotationID)
 		}
 	}
-	return false
+	return slices.ContainsFunc(b.records, func(r Record) bool { return r.Credential == name })
 }
 
 func (b *book) knowsRotation(id string) bool {

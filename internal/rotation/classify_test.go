@@ -67,6 +67,21 @@ func TestClassification(t *testing.T) {
 				path("api", names("k2", second, 3)),
 			[]string{"k1 superseded api", "k2 current api"},
 		},
+		"the same, and the version lacks its rotation id": {
+			newFacts(t).key("k1", "api", 90).key("k2", "api~"+second, 3).
+				record(rotation.Record{ID: second, Credential: "api", OldKeyID: "k1", NewKeyID: "k2", State: rotation.Verified}, 3).
+				path("api", names("k2", "", 3)),
+			[]string{"k1 superseded api", "k2 current api"},
+		},
+		"published, but nobody knows when": {
+			pair(t, 3).path("api", unreadable(83), names("k2", second, 3)).with(func(f *rotation.Facts) {
+				r := f.Records[first]
+				r.PublishedAt = time.Time{}
+				f.Records[first] = r
+				delete(f.Records, second)
+			}),
+			[]string{"k1 superseded api", "k2 current api"},
+		},
 		"the same under keep": {
 			newFacts(t).key("k1", "api", 90).key("k2", "api~"+second, 3).
 				record(rotation.Record{ID: second, Credential: "api", OldKeyID: "k1", NewKeyID: "k2", State: rotation.Published}, 3).

@@ -90,6 +90,11 @@ func TestDecide(t *testing.T) {
 				f.Paths["api"] = rotation.Path{Current: rotation.Version{Number: 1, Readable: true}}
 			}), []string{"refuse api k1 foreign_path"},
 		},
+		"foreign path, deleted": {
+			newFacts(t).key("k1", "api", 82).with(func(f *rotation.Facts) {
+				f.Paths["api"] = rotation.Path{Current: rotation.Version{Number: 1}}
+			}), []string{"refuse api k1 foreign_path"},
+		},
 		"foreign path that names a key": {
 			newFacts(t).key("k1", "api", 82).with(func(f *rotation.Facts) {
 				f.Paths["api"] = rotation.Path{Current: rotation.Version{Number: 1, Readable: true, KeyID: "zz", RotationID: foreign}}
@@ -106,9 +111,12 @@ func TestDecide(t *testing.T) {
 				clear(f.Records)
 			}), []string{"rotate api k1"},
 		},
-		"full project":            {current(t, 82).fill(t, 10), []string{"skip api k1 full_project"}},
-		"full, compromised":       {current(t, 82).fill(t, 10).with(compromised), []string{"refuse api k1 full_project"}},
-		"full, one about to go":   {pair(t, 8).fill(t, 10).with(compromised), []string{"retire api k1", "skip api k2 full_project"}},
+		"full project":          {current(t, 82).fill(t, 10), []string{"skip api k1 full_project"}},
+		"full, compromised":     {current(t, 82).fill(t, 10).with(compromised), []string{"refuse api k1 full_project"}},
+		"full, one about to go": {pair(t, 8).fill(t, 10).with(compromised), []string{"retire api k1", "skip api k2 full_project"}},
+		"compromised, one slot for all in turn": {
+			current(t, 1).key("k2", "web", 84).fill(t, 9).with(compromised), []string{"rotate web k2", "skip api k1 full_project"},
+		},
 		"one slot for two":        {current(t, 83).key("k2", "web", 84).fill(t, 9), []string{"rotate web k2", "skip api k1 full_project"}},
 		"held is not heard of":    {held(t), []string{}},
 		"held, but compromised":   {held(t).with(compromised).with(done), []string{"refuse api k1 adopt_keep"}},

@@ -15,10 +15,16 @@ import (
 // Sinch documents no limit; this one is ours.
 const NameLimit = 128
 
-// The two forms that are grammar, not part of a credential's name.
+// The two forms that are grammar, not part of a credential's name. Each has
+// one length, so that reading a name is quick however long a stranger made it.
 var (
-	idForm         = regexp.MustCompile(`(?s)^(.+)~([0-9a-v]{13})$`)
-	supersededForm = regexp.MustCompile(`(?s)^(.+) \(superseded [0-9]{4}-[0-9]{2}-[0-9]{2}\)$`)
+	idForm         = regexp.MustCompile(`^~[0-9a-v]{13}$`)
+	supersededForm = regexp.MustCompile(`^ \(superseded [0-9]{4}-[0-9]{2}-[0-9]{2}\)$`)
+)
+
+const (
+	idLength         = len("~0123456789abc")
+	supersededLength = len(" (superseded 2006-01-02)")
 )
 
 // idEncoding is base32hex in lower case: unlike plain base 32 it sorts as
@@ -60,19 +66,28 @@ type Name struct {
 func ParseName(display string) Name {
 	n := Name{Credential: display}
 	for {
-		if m := supersededForm.FindStringSubmatch(n.Credential); m != nil {
-			n.Credential, n.Superseded = m[1], true
+		if base, _, ok := cutForm(n.Credential, supersededForm, supersededLength); ok {
+			n.Credential, n.Superseded = base, true
 			continue
 		}
-		m := idForm.FindStringSubmatch(n.Credential)
-		if m == nil {
+		base, form, ok := cutForm(n.Credential, idForm, idLength)
+		if !ok {
 			return n
 		}
-		n.Credential = m[1]
+		n.Credential = base
 		if n.RotationID == "" {
-			n.RotationID = m[2]
+			n.RotationID = form[1:]
 		}
 	}
+}
+
+// cutForm cuts a form off the end of text, if something is left before it.
+func cutForm(text string, form *regexp.Regexp, length int) (base, cut string, ok bool) {
+	at := len(text) - length
+	if at <= 0 || !form.MatchString(text[at:]) {
+		return text, "", false
+	}
+	return text[:at], text[at:], true
 }
 
 // DisplayName is the name of the key that rotation id makes for credential.
@@ -85,13 +100,11 @@ func DisplayName(credential, id string) string {
 // SupersededName marks displayName for people in the Sinch dashboard. An
 // earlier mark is replaced; only the credential part is ever cut.
 func SupersededName(displayName string, date time.Time) string {
-	base, id := displayName, ""
-	for m := supersededForm.FindStringSubmatch(base); m != nil; m = supersededForm.FindStringSubmatch(base) {
-		base = m[1]
+	base, marked := displayName, true
+	for marked {
+		base, _, marked = cutForm(base, supersededForm, supersededLength)
 	}
-	if m := idForm.FindStringSubmatch(base); m != nil {
-		base, id = m[1], "~"+m[2]
-	}
+	base, id, _ := cutForm(base, idForm, idLength)
 	return limited(base, id+" (superseded "+date.UTC().Format(time.DateOnly)+")")
 }
 

@@ -27,13 +27,24 @@ func (b *book) handover(l *line, k Key) (start time.Time, overlap time.Duration)
 	successor, at, noted := b.successor(l, k)
 	next := b.nextVersion(l, k, noted)
 	overlap = b.Policy.Overlap
-	if writer, ok := b.Records[next.RotationID]; ok {
-		overlap = writer.Overlap
+	if writer, ok := b.Records[next.RotationID]; ok && l.path.firstBy(writer.ID) == next.Number {
+		overlap = writer.Overlap // else a person rolled back to what it wrote
 	}
 	if noted && !next.CreatedAt.After(at) {
 		overlap = successor.Overlap
 	}
 	return later(next.CreatedAt, at), overlap
+}
+
+// firstBy is the number of the first readable version that carries the
+// rotation's id; 0 if there is none.
+func (p Path) firstBy(rotationID string) int {
+	for _, v := range p.versions() {
+		if v.Readable && v.RotationID == rotationID {
+			return v.Number
+		}
+	}
+	return 0
 }
 
 // nextVersion is the first version after the last one that names the key; the

@@ -23,6 +23,7 @@ func (b *book) rotations(wants []want, s slots, deletions []Step) []Step {
 		}
 		if action == "" {
 			free--
+			freeing = freeing || w.overlap == 0 // its old key goes in the same run
 		} else {
 			step.Action, step.Guard, step.Reason = action, guard, reason
 		}

@@ -98,7 +98,7 @@ func TestScarceSlotsForYears(t *testing.T) {
 					w.add(fmt.Sprintf("c%d", i), fmt.Sprintf("c%d", i), time.Duration(float64(i)*spread*float64(day)/2)).consumed = true
 				}
 				start, rotations := w.now, len(w.facts.Records)
-				for n := range 800 {
+				for n := range 400 {
 					w.tick(start, n)
 					w.run()
 					for _, k := range w.keys {
@@ -110,8 +110,8 @@ func TestScarceSlotsForYears(t *testing.T) {
 				if w.warned {
 					t.Error("warned of slots that suffice")
 				}
-				if rotations = len(w.facts.Records); rotations < 9*credentials || rotations > 12*credentials {
-					t.Errorf("%d rotations in 800 days", rotations)
+				if rotations = len(w.facts.Records); rotations < 4*credentials || rotations > 6*credentials {
+					t.Errorf("%d rotations in 400 days", rotations)
 				}
 			})
 		}

@@ -43,7 +43,7 @@ func optionalTime(text string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
-	return t.UTC(), err //nolint:wrapcheck // the caller says which field
+	return t.UTC(), err
 }
 
 // object decodes body, which must be a JSON object without "error": a gateway
@@ -122,10 +122,7 @@ func parseSubprojects(body []byte, parent string) (subs []Subproject, next strin
 	if err := object(body, &b); err != nil {
 		return nil, "", err
 	}
-	for _, j := range b.Subprojects {
-		if !validID(j.ID) {
-			return nil, "", errors.New("a subproject has no usable id")
-		}
+	for _, j := range b.Subprojects { // an id of no use is the caller's to refuse: the others are fine
 		if j.ParentID != "" && j.ParentID != parent {
 			return nil, "", fmt.Errorf("subproject %q belongs to another parent", j.ID)
 		}

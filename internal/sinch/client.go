@@ -125,10 +125,10 @@ func (cfg Config) check() error {
 		problems = append(problems, fmt.Errorf("AuthMethod is %q, not oauth2 or basic", cfg.AuthMethod))
 	}
 	if cfg.Timeout <= 0 || cfg.VerifyTimeout <= 0 {
-		problems = append(problems, errors.New("Timeout and VerifyTimeout must be positive"))
+		problems = append(problems, errors.New("the fields Timeout and VerifyTimeout must be positive"))
 	}
 	if cfg.Recorder == nil {
-		problems = append(problems, errors.New("Recorder is missing"))
+		problems = append(problems, errors.New("a Recorder is missing"))
 	}
 	return errors.Join(problems...)
 }

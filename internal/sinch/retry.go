@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-retry"
-
-	"rotator/internal/call"
 )
 
 const (
@@ -40,12 +38,9 @@ func retryable(err error) bool {
 }
 
 // propagating reports whether a step of verifying may still succeed: a key
-// that Sinch has just made is unknown in places for a while. A log that
-// cannot be written does not mend by asking Sinch again.
+// that Sinch has just made is unknown in places for a while. What call.Transport refused matches
+// none of these: the log does not mend by asking Sinch again.
 func propagating(err error) bool {
-	if errors.Is(err, call.ErrNotSent) || errors.Is(err, call.ErrNotRecorded) {
-		return false
-	}
 	return errors.Is(err, ErrRetryable) || errors.Is(err, ErrUnauthenticated) ||
 		errors.Is(err, ErrForbidden) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrIncomplete)
 }
@@ -70,7 +65,7 @@ func again(ctx context.Context, attempts int, worthIt func(error) bool, f func(c
 
 // backoff is exponential with full jitter, or what the server asked for.
 type backoff struct {
-	ctx   context.Context //nolint:containedctx // one loop's, for its deadline
+	ctx   context.Context // one loop's, for its deadline
 	left  int
 	tries int
 	last  *error

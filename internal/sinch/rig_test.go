@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,10 +225,7 @@ func matches(t *testing.T, err error, want ...error) {
 		"ErrIncomplete": sinch.ErrIncomplete, "ErrNoSubprojects": sinch.ErrNoSubprojects, "ErrVerify": sinch.ErrVerify,
 		"call.ErrNotSent": call.ErrNotSent, "call.ErrNotRecorded": call.ErrNotRecorded,
 	} {
-		wanted := false
-		for _, w := range want {
-			wanted = wanted || w == sentinel
-		}
+		wanted := slices.Contains(want, sentinel)
 		if got := errors.Is(err, sentinel); got != wanted {
 			t.Errorf("matches %s: %v, want %v; error: %v", name, got, wanted, err)
 		}

@@ -20,7 +20,7 @@ const (
 
 // Subproject is a project below the parent.
 type Subproject struct {
-	ID          string
+	ID          string // as Sinch tells it; calls with one that cannot be an id are refused
 	DisplayName string // not unique
 	ParentID    string
 	Labels      map[string]string

@@ -103,7 +103,6 @@ func TestSubprojectsFailing(t *testing.T) {
 		"not JSON":       {sinchtest.NotJSON(), []error{sinch.ErrIncomplete}},
 		"repeated token": {sinchtest.RepeatToken(), []error{sinch.ErrIncomplete}},
 		"other parent":   {sinchtest.Answer(200, `{"subprojects":[{"subprojectId":"a","parentProjectId":"b"}]}`, nil), []error{sinch.ErrIncomplete}},
-		"no id":          {sinchtest.Answer(200, `{"subprojects":[{}]}`, nil), []error{sinch.ErrIncomplete}},
 		"bad time":       {sinchtest.Answer(200, `{"subprojects":[{"subprojectId":"a","createTime":"x"}]}`, nil), []error{sinch.ErrIncomplete}},
 		"redirect":       {sinchtest.Answer(301, "", http.Header{"Location": {"/"}}), []error{sinch.ErrPermanent}},
 	} {
@@ -121,6 +120,16 @@ func TestSubprojectsFailing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSubprojectsOfNoUse: one odd id does not hide the others.
+func TestSubprojectsOfNoUse(t *testing.T) {
+	t.Parallel()
+	c := answering(t, &recorder{}, 200, []byte(`{"subprojects":[{},{"subprojectId":".."},{"subprojectId":"a"}]}`))
+	subs, err := collect(t, c)
+	if err != nil || len(subs) != 3 || subs[2].ID != "a" {
+		t.Errorf("got %+v, %v", subs, err)
 	}
 }
 

@@ -16,7 +16,7 @@ func (e *otherKeyError) Error() string { return e.cause.Error() }
 
 // Is stands in for Unwrap, so that one sentinel can be left out.
 func (e *otherKeyError) Is(target error) bool {
-	return target != ErrUnauthenticated && errors.Is(e.cause, target) //nolint:errorlint // the sentinel itself
+	return target != ErrUnauthenticated && errors.Is(e.cause, target)
 }
 
 // As gives access to the *Error.

@@ -30,6 +30,7 @@ type Project struct {
 	CheckedAt          *time.Time
 	SnapshotSHA256     []byte
 	SnapshotAt         *time.Time
+	Policy             string // under which it was last looked at
 }
 
 // Claiming says which projects may be claimed, and by whom.
@@ -77,7 +78,7 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 		l := &Lease{Owner: c.Owner, Length: c.Length}
 		p := &l.Project
 		err := row.Scan(&l.Fence, &p.ID, &p.ParentID, &p.Name, &p.Labels, &p.CreatedAt,
-			&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt)
+			&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt, &p.Policy)
 		return l, err //nolint:wrapcheck // wrapped by the caller below
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -89,7 +90,7 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 	return lease, nil
 }
 
-const qualified = `id, p.parent_id, p.name, p.labels, p.created_at, p.failures, p.checked_at, p.snapshot_sha256, p.snapshot_at`
+const qualified = `id, p.parent_id, p.name, p.labels, p.created_at, p.failures, p.checked_at, p.snapshot_sha256, p.snapshot_at, p.policy`
 
 // Busy is a project of a run that another process works on.
 type Busy struct {

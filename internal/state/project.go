@@ -49,21 +49,6 @@ func (s *Store) Vanished(ctx context.Context, run uuid.UUID) (int64, error) {
 	return tag.RowsAffected(), nil
 }
 
-// Projects streams the ids of a run's projects, or of all known ones, to
-// each in order.
-func (s *Store) Projects(ctx context.Context, run uuid.UUID, known bool) ([]Project, error) {
-	rows, err := s.pool.Query(ctx, `SELECT id, parent_id, name, labels, created_at, failures, checked_at, snapshot_sha256, snapshot_at
-		FROM rotator.project WHERE gone_at IS NULL AND ($2 OR seen_run = $1) ORDER BY id`, run, known)
-	if err != nil {
-		return nil, fmt.Errorf("listing projects: %w", err)
-	}
-	projects, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Project])
-	if err != nil {
-		return nil, fmt.Errorf("listing projects: %w", err)
-	}
-	return projects, nil
-}
-
 // Credential is a credential's row.
 type Credential struct {
 	Name         string

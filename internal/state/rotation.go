@@ -135,6 +135,11 @@ func (l *Lease) Snapshot(keys []SeenKey, sha256 []byte) Change {
 	return All(changes...)
 }
 
+// Policy is a Change that notes under which policy the project was looked at.
+func (l *Lease) Policy(policy string) Change {
+	return guarded(l, change(`UPDATE rotator.project SET policy = $2 WHERE id = $1`, l.Project.ID, policy))
+}
+
 // KeyGone is a Change that marks a key as deleted.
 func (l *Lease) KeyGone(key string) Change {
 	return All(l.Held(), always(`UPDATE rotator.access_key SET gone_at = now()

@@ -21,16 +21,20 @@ func FinishRun(id uuid.UUID, counters map[string]int64) Change {
 }
 
 // Beat renews the row that says which access key this process authenticates
-// with; while it lives, that key is not deleted.
-func (s *Store) Beat(ctx context.Context, process uuid.UUID, host, key string, length time.Duration) error {
-	_, err := s.pool.Exec(ctx, `
+// with; while it lives, that key is not deleted. It returns how many processes
+// are alive, this one included.
+func (s *Store) Beat(ctx context.Context, process uuid.UUID, host, key string, length time.Duration) (alive int, err error) {
+	_, err = s.pool.Exec(ctx, `
 		INSERT INTO rotator.process (id, host, auth_key_id, expires_at) VALUES ($1, $2, $3, now() + $4::interval)
 		ON CONFLICT (id) DO UPDATE SET auth_key_id = excluded.auth_key_id, expires_at = excluded.expires_at`,
 		process, host, key, seconds(length))
-	if err != nil {
-		return fmt.Errorf("renewing the process row: %w", err)
+	if err == nil {
+		err = s.pool.QueryRow(ctx, `SELECT count(*) FROM rotator.process WHERE expires_at >= now()`).Scan(&alive)
 	}
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("renewing the process row: %w", err)
+	}
+	return alive, nil
 }
 
 // Leave removes the process's row, and those of processes long dead.

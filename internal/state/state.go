@@ -63,8 +63,9 @@ func (s *Store) SetSetting(ctx context.Context, name, value string) error {
 	return nil
 }
 
-// All makes several changes as one: if any of them does not apply, none does
-// (the caller drops the transaction's entry).
+// All makes several changes, one after the other, as long as each applies. Only
+// the first may turn out not to apply: what was changed before that stands in
+// the transaction, which others may share.
 func All(changes ...Change) Change {
 	return func(ctx context.Context, tx pgx.Tx) (bool, error) {
 		for _, c := range changes {

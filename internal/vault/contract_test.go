@@ -11,10 +11,16 @@ import (
 	"rotator/internal/vault"
 )
 
+// contract is one case's test and the kind of server that it runs against.
+type contract struct {
+	t      *testing.T
+	server kind
+}
+
 // TestContract runs every case against the in-memory server and the real one.
 func TestContract(t *testing.T) {
 	t.Parallel()
-	cases := map[string]func(*testing.T, kind){
+	cases := map[string]func(contract){
 		"check and set":       checkAndSet,
 		"nothing there":       nothingThere,
 		"confirm":             confirm,
@@ -44,15 +50,16 @@ func TestContract(t *testing.T) {
 			for name, run := range cases {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					run(t, server.make)
+					run(contract{t, server.make})
 				})
 			}
 		})
 	}
 }
 
-func checkAndSet(t *testing.T, make kind) {
-	s, _ := make(t, nil, 0).open(t)
+func checkAndSet(c contract) {
+	t, server := c.t, c.server
+	s, _ := server(t, nil, 0).open(t)
 	p := path(t, s, "billing-api")
 	if v := must[int](t)(s.Put(t.Context(), p, data("k1"), 0)); v != 1 {
 		t.Errorf("first version is %d", v)
@@ -80,8 +87,9 @@ func checkAndSet(t *testing.T, make kind) {
 
 var sameSecret = cmp.Comparer(func(a, b secret.Value) bool { return a.Equal(b) })
 
-func nothingThere(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func nothingThere(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	s, _ := to.open(t)
 	p := path(t, s, "none")
 	_, err := s.Read(t.Context(), p)
@@ -104,8 +112,9 @@ func nothingThere(t *testing.T, make kind) {
 	want(t, err, vault.ErrRejected)
 }
 
-func confirm(t *testing.T, make kind) {
-	s, _ := make(t, nil, 0).open(t)
+func confirm(c contract) {
+	t, server := c.t, c.server
+	s, _ := server(t, nil, 0).open(t)
 	p := path(t, s, "c")
 	v := must[int](t)(s.Put(t.Context(), p, data("k1"), 0))
 	if err := s.Confirm(t.Context(), p, v, data("k1")); err != nil {
@@ -129,8 +138,9 @@ func confirm(t *testing.T, make kind) {
 	want(t, s.Confirm(t.Context(), p, v, data("k1")), vault.ErrMismatch)
 }
 
-func metadata(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func metadata(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	s, rec := to.open(t)
 	p := path(t, s, "meta")
 	set := func(custom map[string]string) {
@@ -175,8 +185,9 @@ var versionFields = cmp.Options{
 	cmpopts.IgnoreUnexported(vault.VersionMeta{}), cmpopts.IgnoreFields(vault.VersionMeta{}, "CreatedAt"),
 }
 
-func versionLimit(t *testing.T, make kind) {
-	s, _ := make(t, nil, 0).open(t)
+func versionLimit(c contract) {
+	t, server := c.t, c.server
+	s, _ := server(t, nil, 0).open(t)
 	p := path(t, s, "many")
 	for cas := range 12 {
 		must[int](t)(s.Put(t.Context(), p, data("k"), cas))
@@ -193,8 +204,9 @@ func versionLimit(t *testing.T, make kind) {
 	want(t, err, vault.ErrNotFound)
 }
 
-func destroy(t *testing.T, make kind) {
-	s, _ := make(t, nil, 0).open(t)
+func destroy(c contract) {
+	t, server := c.t, c.server
+	s, _ := server(t, nil, 0).open(t)
 	p := path(t, s, "destroyed")
 	for cas := range 3 {
 		must[int](t)(s.Put(t.Context(), p, data("k"), cas))
@@ -213,8 +225,9 @@ func destroy(t *testing.T, make kind) {
 	}
 }
 
-func hostileNames(t *testing.T, make kind) {
-	s, _ := make(t, nil, 0).open(t)
+func hostileNames(c contract) {
+	t, server := c.t, c.server
+	s, _ := server(t, nil, 0).open(t)
 	for i, name := range []string{"a..b", "../../x", "Ünïcode", "%2e%2e", "x\x00y", "", "?version=1", "billing-api-0123456789ab", "+", "*"} {
 		p := path(t, s, name)
 		must[int](t)(s.Put(t.Context(), p, data("k"), 0))

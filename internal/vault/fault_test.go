@@ -29,8 +29,9 @@ func reads(r *http.Request) bool { return r.Method == http.MethodGet }
 
 // lostWrite: whether a write was applied or not, a lost answer looks the same,
 // is never repeated, and reading settles it.
-func lostWrite(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func lostWrite(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	proxy := to.behind(t)
 	s, rec := to.open(t)
 	for fault, applied := range map[vaulttest.Fault]bool{
@@ -58,8 +59,9 @@ func lostWrite(t *testing.T, make kind) {
 
 // unusableAnswers: the soft-delete of a Rewrite is lost, a redirect runs in
 // circles; neither may look like success.
-func unusableAnswers(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func unusableAnswers(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	proxy := to.behind(t)
 	s, rec := to.open(t)
 	p := path(t, s, "half")
@@ -77,8 +79,9 @@ func unusableAnswers(t *testing.T, make kind) {
 	}
 }
 
-func readRepeated(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func readRepeated(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	proxy := to.behind(t)
 	s, rec := to.open(t)
 	p := path(t, s, "flaky")
@@ -105,8 +108,9 @@ func readRepeated(t *testing.T, make kind) {
 }
 
 // noIntent: what cannot be recorded is not sent.
-func noIntent(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func noIntent(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	proxy := to.behind(t)
 	s, rec := to.open(t)
 	p := path(t, s, "unlogged")
@@ -127,8 +131,9 @@ func noIntent(t *testing.T, make kind) {
 
 // records: every request is labelled, every write has its intent, and no
 // secret is in any of it.
-func records(t *testing.T, make kind) {
-	to := make(t, full(), 0)
+func records(c contract) {
+	t, server := c.t, c.server
+	to := server(t, full(), 0)
 	proxy := to.behind(t)
 	s, rec := to.open(t, func(c *vault.Config) { c.Namespace = "team/" })
 	p := path(t, s, "recorded")

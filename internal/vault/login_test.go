@@ -13,8 +13,9 @@ import (
 
 // policy: all of the work passes under the policy that CanWrite asks for, and
 // with less, errors say what is missing.
-func policy(t *testing.T, make kind) {
-	s, _ := make(t, full(), time.Minute).open(t)
+func policy(c contract) {
+	t, server := c.t, c.server
+	s, _ := server(t, full(), time.Minute).open(t)
 	p := path(t, s, "allowed")
 	if err := s.CanWrite(t.Context(), p); err != nil {
 		t.Error(err)
@@ -31,7 +32,7 @@ func policy(t *testing.T, make kind) {
 		t.Error("the login has no name")
 	}
 
-	to := make(t, []rule{{"secret/data/%s/*", []string{"read"}}}, time.Minute)
+	to := server(t, []rule{{"secret/data/%s/*", []string{"read"}}}, time.Minute)
 	s, _ = to.open(t)
 	p = path(t, s, "forbidden")
 	err := s.CanWrite(t.Context(), p)
@@ -55,8 +56,9 @@ func policy(t *testing.T, make kind) {
 
 // loginExpires: the clock of the store stands still, so only Vault's 403 can
 // tell it that its token is dead. A write goes through nevertheless, once.
-func loginExpires(t *testing.T, make kind) {
-	s, rec := make(t, full(), time.Second).open(t, func(c *vault.Config) {
+func loginExpires(c contract) {
+	t, server := c.t, c.server
+	s, rec := server(t, full(), time.Second).open(t, func(c *vault.Config) {
 		c.Now = func() time.Time { return time.Unix(1e9, 0) }
 	})
 	p := path(t, s, "late")
@@ -75,9 +77,10 @@ func loginExpires(t *testing.T, make kind) {
 }
 
 // loginRenewed: many callers at two thirds of a token's life make one login.
-func loginRenewed(t *testing.T, make kind) {
+func loginRenewed(c contract) {
+	t, server := c.t, c.server
 	clock := time.Now()
-	s, rec := make(t, full(), 10*time.Second).open(t, func(c *vault.Config) {
+	s, rec := server(t, full(), 10*time.Second).open(t, func(c *vault.Config) {
 		c.Now = func() time.Time { return clock }
 	})
 	p := path(t, s, "renewed")
@@ -104,8 +107,9 @@ func loginRenewed(t *testing.T, make kind) {
 	}
 }
 
-func badLogin(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func badLogin(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	for name, c := range map[string]struct {
 		auth vault.Auth
 		want error

@@ -97,7 +97,7 @@ func repeat(ctx context.Context, f func(context.Context, *atomic.Int32) (*api.Se
 	if err != nil && last != nil {
 		err = last // without the retry library's wrapping, and not a bare "context canceled"
 	}
-	return secret, err //nolint:wrapcheck // it is our own error
+	return secret, err
 }
 
 // attempt sends one labelled request and judges its answer.

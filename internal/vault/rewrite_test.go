@@ -8,8 +8,9 @@ import (
 	"rotator/internal/vault"
 )
 
-func rewrite(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func rewrite(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	s, rec := to.open(t)
 	p := path(t, s, "moved")
 	write(t, to, p, map[string]any{"key_id": "k1", "key_secret": "s", "extra": map[string]any{"n": 1234567890123456789}})
@@ -33,8 +34,9 @@ func rewrite(t *testing.T, make kind) {
 	want(t, err, vault.ErrCASMismatch) // which is what a rewrite is for
 }
 
-func rewritePlaceholder(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func rewritePlaceholder(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	s, rec := to.open(t)
 	p := path(t, s, "empty")
 	rec.forget()
@@ -64,8 +66,9 @@ func rewritePlaceholder(t *testing.T, make kind) {
 	}
 }
 
-func foreignData(t *testing.T, make kind) {
-	to := make(t, nil, 0)
+func foreignData(c contract) {
+	t, server := c.t, c.server
+	to := server(t, nil, 0)
 	s, _ := to.open(t)
 	for name, c := range map[string]struct {
 		fields map[string]any

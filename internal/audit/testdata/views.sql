@@ -2,7 +2,8 @@
 -- Every view reads audit.event alone.
 
 CREATE VIEW audit.events AS
-SELECT seq, event_id, occurred_at, type, phase, call_id, actor,
+SELECT seq, event_id, occurred_at, type, phase, call_id,
+    body ->> 'actor' AS actor,
     body ->> 'trigger' AS trigger,
     run_id, rotation_id, project_id, credential, key_id, operation,
     body ->> 'method' AS http_method,
@@ -50,7 +51,7 @@ SELECT a.call_id, i.occurred_at AS intended_at, a.occurred_at,
     coalesce(i.project_id, a.project_id) AS project_id,
     coalesce(i.credential, a.credential) AS credential,
     coalesce(a.key_id, i.key_id) AS key_id,
-    coalesce(i.actor, a.actor) AS actor
+    coalesce(i.body ->> 'actor', a.body ->> 'actor') AS actor
 FROM attempt a
 LEFT JOIN mutation i ON i.call_id = a.call_id AND i.phase = 'intent';
 
@@ -125,7 +126,7 @@ SELECT l.project_id, l.credential, l.key_id, l.display_name, l.created_at, l.pub
     l.replaced_by, l.rotation_id, p.trigger, p.actor, p.reason
 FROM life l
 LEFT JOIN LATERAL (
-    SELECT e.body ->> 'trigger' AS trigger, e.actor, e.body ->> 'reason' AS reason
+    SELECT e.body ->> 'trigger' AS trigger, e.body ->> 'actor' AS actor, e.body ->> 'reason' AS reason
     FROM audit.event e WHERE e.rotation_id = l.rotation_id AND e.type = 'rotation.planned' ORDER BY e.seq LIMIT 1
 ) p ON true;
 
@@ -221,11 +222,11 @@ CREATE FUNCTION audit.schedule_gaps(longest interval)
 -- start of the run that did it.
 CREATE VIEW audit.compromise_response AS
 WITH asked AS (
-    SELECT p.project_id, p.credential, p.occurred_at AS reported_at, p.actor, p.body ->> 'reason' AS reason,
+    SELECT p.project_id, p.credential, p.occurred_at AS reported_at, p.body ->> 'actor' AS actor, p.body ->> 'reason' AS reason,
         p.rotation_id, p.body ->> 'replaces' AS key_id
     FROM audit.event p WHERE p.type = 'rotation.planned' AND p.body ->> 'trigger' = 'compromised'
     UNION ALL
-    SELECT d.project_id, d.credential, coalesce(s.occurred_at, d.occurred_at), d.actor,
+    SELECT d.project_id, d.credential, coalesce(s.occurred_at, d.occurred_at), d.body ->> 'actor',
         coalesce(d.body ->> 'reason', s.body ->> 'reason'), NULL, d.key_id
     FROM audit.event d
     LEFT JOIN audit.event s ON s.run_id = d.run_id AND s.type = 'run.started'

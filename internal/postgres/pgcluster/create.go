@@ -101,17 +101,24 @@ func (c *Cluster) copyTemplate() error {
 	if err := os.WriteFile(c.passwordPath(), password, 0o600); err != nil {
 		return fmt.Errorf("writing the superuser's password: %w", err)
 	}
-	return filepath.WalkDir(c.home, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	if err := filepath.WalkDir(c.home, c.claim); err != nil {
+		return fmt.Errorf("claiming the copy: %w", err)
+	}
+	return nil
+}
+
+// claim gives one copied file to the owner. CopyFS makes directories for
+// everybody, while Postgres insists on its own.
+func (c *Cluster) claim(path string, d fs.DirEntry, err error) error {
+	if err != nil {
+		return err
+	}
+	if d.IsDir() {
+		if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a directory
+			return err //nolint:wrapcheck // names the path itself
 		}
-		if d.IsDir() { // CopyFS makes directories for everybody, Postgres wants its own
-			if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a directory
-				return err //nolint:wrapcheck // names the path itself
-			}
-		}
-		return c.owner.own(path)
-	})
+	}
+	return c.owner.own(path)
 }
 
 // tail is the end of a program's output, on one line.

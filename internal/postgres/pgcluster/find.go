@@ -135,11 +135,12 @@ func cacheDir() (string, error) {
 		return "", err
 	}
 	base, err := os.UserCacheDir()
-	if a != nil && (err != nil || a.canReach(filepath.Join(base, "rotator")) != nil) {
+	switch {
+	case err == nil && a.canReach(filepath.Join(base, "rotator")) == nil:
+		return filepath.Join(base, "rotator", "postgres"), nil
+	case a != nil:
 		return "/var/cache/rotator/postgres", nil
-	}
-	if err != nil {
+	default:
 		return "", fmt.Errorf("finding the cache directory: %w", err)
 	}
-	return filepath.Join(base, "rotator", "postgres"), nil
 }

@@ -67,7 +67,7 @@ type owner struct {
 // startOwner runs ownCluster as a user; nil is ourselves.
 func startOwner(t *testing.T, cache string, as *syscall.Credential) owner {
 	t.Helper()
-	cmd := osexec.Command(testBinary(t), "own-a-cluster", cache) //nolint:gosec,noctx // our own binary; it outlives t.Context
+	cmd := osexec.Command(testBinary(t), "own-a-cluster", cache) // it outlives t.Context
 	home := reachable(t)
 	if as != nil {
 		if err := os.Chown(home, int(as.Uid), int(as.Gid)); err != nil {
@@ -122,7 +122,7 @@ func testBinary(t *testing.T) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(reachable(t), "test")
-	if err := os.WriteFile(path, text, 0o755); err != nil { //nolint:gosec // it is to be run
+	if err := os.WriteFile(path, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path

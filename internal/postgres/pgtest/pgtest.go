@@ -11,6 +11,7 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -60,7 +61,7 @@ func Main(m *testing.M) {
 	code := m.Run()
 	if c := started.Load(); c != nil {
 		if err := c.Close(); err != nil {
-			println("stopping the test cluster:", err.Error())
+			fmt.Fprintln(os.Stderr, "stopping the test cluster:", err)
 			code = max(code, 1)
 		}
 	}

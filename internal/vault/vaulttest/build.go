@@ -62,7 +62,7 @@ func sourceDir() (string, error) {
 		return "", fmt.Errorf("finding the sources: %w", err)
 	}
 	for {
-		text, err := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // a path of ours
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if err == nil && bytes.HasPrefix(text, []byte("module rotator\n")) {
 			return filepath.Join(dir, "test", "vaultserver"), nil
 		}
@@ -83,7 +83,7 @@ func fingerprint(dir string) (string, error) {
 	hash := sha256.New()
 	fmt.Fprintln(hash, runtime.Version(), runtime.GOARCH)
 	for _, name := range append(names, filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")) {
-		text, err := os.ReadFile(name) //nolint:gosec // a path of ours
+		text, err := os.ReadFile(name)
 		if err != nil {
 			return "", fmt.Errorf("reading the sources: %w", err)
 		}
@@ -95,11 +95,11 @@ func fingerprint(dir string) (string, error) {
 
 // lock waits for the lock file. The system drops it with the process.
 func lock(name string) (unlock func(), err error) {
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a path of ours
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a descriptor fits
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
 		return nil, errors.Join(fmt.Errorf("waiting for the lock: %w", err), file.Close())
 	}
 	return func() { _ = file.Close() }, nil

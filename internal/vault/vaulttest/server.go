@@ -90,11 +90,11 @@ func Prefix() string { return "t-" + strings.ToLower(rand.Text()[:12]) }
 
 // given is the server that the environment names, if it names one.
 func given() (Server, error) {
-	addr := os.Getenv("VAULT_TEST_ADDR") //nolint:forbidigo // tests have no config.go
+	addr := os.Getenv("VAULT_TEST_ADDR")
 	if addr == "" {
 		return Server{}, nil
 	}
-	token := os.Getenv("VAULT_TEST_TOKEN") //nolint:forbidigo // as above
+	token := os.Getenv("VAULT_TEST_TOKEN")
 	if token == "" {
 		return Server{}, fmt.Errorf("VAULT_TEST_ADDR is set: VAULT_TEST_TOKEN must hold a root token")
 	}

@@ -1,0 +1,253 @@
+package state_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"rotator/internal/postgres"
+	"rotator/internal/postgres/pgtest"
+	"rotator/internal/secret"
+	"rotator/internal/state"
+	"rotator/migrations"
+)
+
+// rotations returns the ids that Rotations selects, sorted.
+func (g *rig) rotations(keys, ids []string) []string {
+	g.Helper()
+	rows, err := g.Rotations(g.Context(), "p", keys, ids)
+	g.must(err)
+	found := []string{}
+	for _, r := range rows {
+		found = append(found, r.ID)
+	}
+	slices.Sort(found)
+	return found
+}
+
+// TestRotationsThatStillMatter: years of history stay in the table, a few rows
+// are looked at.
+func TestRotationsThatStillMatter(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, "p", "q")
+	l, q := g.lease("p"), g.lease("q")
+	now := time.Now()
+	publish := func(l *state.Lease, id, credential, old, key string, age time.Duration) {
+		t.Helper()
+		g.apply(l.PlanRotation(newRotation(id, credential, old)))
+		g.apply(l.RotationPublished(id, key, 1, now.Add(-age)))
+	}
+	publish(l, "api0000000001", "api", "k0", "k1", 300*time.Hour)
+	publish(l, "api0000000002", "api", "k1", "k2", 200*time.Hour)
+	publish(l, "api0000000003", "api", "k2", "k3", 100*time.Hour)
+	publish(l, "web0000000001", "web", "", "w1", 100*time.Hour)
+	publish(q, "qqq0000000001", "api", "", "k3", time.Hour)
+	g.apply(l.PlanRotation(newRotation("api0000000004", "api", "k3")))
+	g.apply(l.PlanRotation(newRotation("api0000000005", "api", "k3")))
+	g.apply(l.RotationFailed("api0000000005", "given up"))
+
+	always := []string{"api0000000003", "api0000000004", "web0000000001"} // last published, unfinished
+	for name, test := range map[string]struct {
+		keys, ids []string
+		more      []string
+	}{
+		"nothing listed":          {},
+		"made a listed key":       {keys: []string{"k2"}, more: []string{"api0000000002"}},
+		"replaced a listed key":   {keys: []string{"k0"}, more: []string{"api0000000001"}},
+		"a listed name's id":      {ids: []string{"api0000000005"}, more: []string{"api0000000005"}},
+		"another project's id":    {ids: []string{"qqq0000000001"}},
+		"both keys of a rotation": {keys: []string{"k1", "k2"}, more: []string{"api0000000001", "api0000000002"}},
+	} {
+		want := slices.Concat(always, test.more)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, g.rotations(test.keys, test.ids)); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+	}
+}
+
+func TestRotationComesBackAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, "p")
+	l := g.lease("p")
+	n := newRotation(first, "Ünïcode / name", "k0")
+	n.Overlap, n.Trigger = 36*time.Hour+500*time.Millisecond, "compromised"
+	g.apply(l.PlanRotation(n))
+	at := time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC)
+	g.apply(l.RotationPublished(first, "k1", 7, at))
+	rows, err := g.Rotations(t.Context(), "p", nil, nil)
+	g.must(err)
+	retire := at.Add(n.Overlap)
+	want := []state.Rotation{{
+		ID: first, Credential: n.Credential, DisplayName: n.DisplayName, OldKeyID: "k0", NewKeyID: "k1",
+		Trigger: "compromised", State: "published", Overlap: n.Overlap, PublishedAt: &at, RetireAt: &retire,
+	}}
+	ignore := cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "StartedAt" }, cmp.Ignore())
+	if diff := cmp.Diff(want, rows, ignore); diff != "" {
+		t.Error(diff)
+	}
+	if age := time.Since(rows[0].StartedAt).Abs(); age > time.Minute {
+		t.Errorf("started %s ago", age)
+	}
+}
+
+func TestSnapshotKnowsWhatIsListed(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, "p")
+	l := g.lease("p")
+	see := func(ids ...string) {
+		t.Helper()
+		keys := []state.SeenKey{}
+		for _, id := range ids {
+			keys = append(keys, state.SeenKey{ID: id, Credential: "api", DisplayName: "api", State: "current", CreatedAt: time.Now()})
+		}
+		g.apply(l.Snapshot(keys, []byte{byte(len(ids))}))
+	}
+	known := func(want ...string) {
+		t.Helper()
+		ids, err := g.KnownKeys(t.Context(), "p")
+		g.must(err)
+		slices.Sort(ids)
+		if !slices.Equal(ids, want) {
+			t.Errorf("known keys %v, want %v", ids, want)
+		}
+	}
+	see("a", "b", "c")
+	known("a", "b", "c")
+	see("b", "d")
+	known("b", "d")
+	see("a", "b", "d") // a listing was late
+	g.apply(l.KeyGone("d"))
+	known("a", "b")
+	for key, want := range map[string]string{"a": "p", "d": "p", "never": ""} {
+		if got, err := g.ProjectOfKey(t.Context(), key); err != nil || got != want {
+			t.Errorf("project of key %s: %q, %v", key, got, err)
+		}
+	}
+	see()
+	known()
+	g.must(g.Release(t.Context(), l, state.Release{NextCheck: time.Now()}))
+	if p := g.lease("p").Project; !slices.Equal(p.SnapshotSHA256, []byte{0}) || p.SnapshotAt == nil {
+		t.Errorf("the next claim does not tell of the snapshot: %+v", p)
+	}
+}
+
+func TestVanishedProjectsComeBack(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, "a", "b", "c")
+	next := uuid.New()
+	g.discover(next, "a", "d")
+	n, err := g.Vanished(t.Context(), next)
+	if err != nil || n != 2 {
+		t.Errorf("%d vanished, %v; want b and c", n, err)
+	}
+	all := func(c *state.Claiming) { c.Run, c.Known = uuid.New(), true }
+	if got := g.claimed(g.claiming(all)); !slices.Equal(got, []string{"a", "d"}) {
+		t.Errorf("projects left: %v", got)
+	}
+	last := uuid.New()
+	g.discover(last, "a", "b")
+	g.exec(`UPDATE rotator.project SET lease_expires_at = NULL`)
+	if got := g.claimed(g.claiming(func(c *state.Claiming) { c.Run = last })); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("projects after b came back: %v", got)
+	}
+}
+
+func TestCredentialFailures(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, "p")
+	l := g.lease("p")
+	g.apply(l.CredentialFailed("api", "sinch/p/api", "broken", 3))
+	creds, err := g.Credentials(t.Context(), "p")
+	g.must(err)
+	if len(creds) != 1 || creds[0].Failures != 3 || creds[0].NotBefore == nil || time.Until(*creds[0].NotBefore) > state.Backoff(3) {
+		t.Fatalf("credentials %+v", creds)
+	}
+	g.apply(l.CredentialCurrent("api", "sinch/p/api", "k1"))
+	creds, err = g.Credentials(t.Context(), "p")
+	g.must(err)
+	if diff := cmp.Diff([]state.Credential{{Name: "api", CurrentKeyID: "k1"}}, creds); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOwnKeysOfLiveProcesses(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	a, b, dead := uuid.New(), uuid.New(), uuid.New()
+	for process, key := range map[uuid.UUID]string{a: "k1", b: "k2", dead: "k3"} {
+		_, err := g.Beat(t.Context(), process, "host", key, time.Minute)
+		g.must(err)
+	}
+	g.exec(`UPDATE rotator.process SET expires_at = now() - interval '1 second' WHERE id = $1`, dead)
+	alive, err := g.Beat(t.Context(), a, "host", "k4", time.Minute) // has moved on
+	g.must(err)
+	g.must(g.Leave(t.Context(), b))
+	own, err := g.OwnKeys(t.Context())
+	g.must(err)
+	if diff := cmp.Diff(map[string]bool{"k4": true}, own); diff != "" || alive != 2 {
+		t.Errorf("%d alive; own keys:\n%s", alive, diff)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	for _, want := range []string{"", "parent/rotator", "parent/another"} {
+		if want != "" {
+			g.must(g.SetSetting(t.Context(), "self", want))
+		}
+		if got, err := g.Setting(t.Context(), "self"); err != nil || got != want {
+			t.Errorf("setting %q, %v; want %q", got, err, want)
+		}
+	}
+}
+
+// TestWriterRoleCanDoItsWork: what migrations grant to a writer that owns
+// nothing is enough, and is no more than that.
+func TestWriterRoleCanDoItsWork(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Empty(t)
+	pool := pgtest.Pool(t, url)
+	const writer = "state_test_writer"
+	if _, err := pool.Exec(t.Context(), `DROP ROLE IF EXISTS `+writer+`; CREATE ROLE `+writer); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := pool.Exec(t.Context(), `DROP OWNED BY `+writer); err != nil {
+			t.Logf("the role stays in the test cluster: %v", err)
+		}
+	})
+	if _, err := postgres.Migrate(t.Context(), secret.New(url), migrations.FS, postgres.MigrateOptions{Writer: writer}); err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{T: t, Store: state.New(pool), pool: pool, run: uuid.New()}
+	pool.Reset()
+	g.exec(`ALTER ROLE ` + writer + ` LOGIN`)
+	g.exec(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET role = ` + writer + `', current_database()); END $$`)
+	pool.Reset() // the connections from here on are the writer's
+	if who := g.count(`SELECT count(*) WHERE current_user = '` + writer + `'`); who != 1 {
+		t.Fatal("the pool is not the writer's")
+	}
+	g.discover(g.run, "p")
+	l := g.lease("p")
+	for name, c := range guarded(l) {
+		if _, err := g.Apply(t.Context(), c); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	g.apply(state.StartRun(g.run, "manual", "a", "h", ""))
+	g.apply(state.FinishRun(g.run, map[string]int64{"rotated": 1}))
+	_, err := g.Beat(t.Context(), uuid.New(), "h", "k", time.Minute)
+	g.must(err)
+	g.must(g.Leave(t.Context(), uuid.New()))
+	g.must(g.SetSetting(t.Context(), "self", "p/api"))
+	for _, sql := range []string{`TRUNCATE rotator.setting`, `DROP TABLE rotator.run`, `CREATE TABLE rotator.mine ()`, `ALTER TABLE rotator.project ADD x int`} {
+		if _, err := pool.Exec(t.Context(), sql); err == nil {
+			t.Errorf("the writer may: %s", sql)
+		}
+	}
+}
