@@ -12,10 +12,14 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"rotator/internal/audit"
+	"rotator/internal/postgres"
 	"rotator/internal/rotation"
+	"rotator/migrations"
 )
 
 func (c *cli) auditCommand() *cobra.Command {
@@ -106,7 +110,7 @@ func (c *cli) auditList(ctx context.Context, f audit.Filter, output string) erro
 	}
 	for r, err := range audit.List(ctx, pool, f) {
 		if err != nil {
-			return fmt.Errorf("reading the audit log: %w", err)
+			return unreadable(ctx, pool, err)
 		}
 		if err := show.event(r); err != nil {
 			return fmt.Errorf("writing the events: %w", err)
@@ -127,7 +131,7 @@ func (c *cli) auditShow(ctx context.Context, id, output string) error {
 	defer pool.Close()
 	records, err := audit.Show(ctx, pool, id)
 	if err != nil {
-		return fmt.Errorf("reading the audit log: %w", err)
+		return unreadable(ctx, pool, err)
 	}
 	for _, r := range records {
 		if output == "json" {
@@ -140,6 +144,18 @@ func (c *cli) auditShow(ctx context.Context, id, output string) error {
 		}
 	}
 	return nil
+}
+
+// unreadable explains why the log could not be read: most often the schema is
+// behind, and the error says what to run.
+func unreadable(ctx context.Context, pool *pgxpool.Pool, err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		if behind := postgres.CheckSchema(ctx, pool, migrations.FS); behind != nil {
+			err = behind
+		}
+	}
+	return fmt.Errorf("reading the audit log: %w", err)
 }
 
 // events shows records one after the other.

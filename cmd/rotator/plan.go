@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -79,8 +80,8 @@ from Vault before then.`,
 				return err
 			}
 			err = c.plan(cmd.Context(), o, output, detailed)
-			if detailed && err != nil && exitCode(err) != detailedChanges {
-				return &exitError{code: jobs.ExitUsage, err: err}
+			if detailed && err != nil && !errors.Is(err, errChanges) {
+				return &exitError{code: jobs.ExitUsage, err: silent(err)}
 			}
 			return err
 		},
@@ -91,9 +92,17 @@ from Vault before then.`,
 	return cmd
 }
 
-// detailedChanges is the exit code of `plan --detailed-exitcode` when a run
-// would change something.
-const detailedChanges = 2
+// errChanges ends `plan --detailed-exitcode` when a run would change something.
+var errChanges = &exitError{code: 2}
+
+// silent is nil for an exit code that the output has explained already.
+func silent(err error) error {
+	var exit *exitError
+	if errors.As(err, &exit) && exit.err == nil {
+		return nil
+	}
+	return err
+}
 
 func (c *cli) plan(ctx context.Context, o jobs.Order, output string, detailed bool) error {
 	a, err := c.open(ctx, true)
@@ -129,7 +138,7 @@ func (r *planReport) verdict(o jobs.Order, detailed bool) error {
 	case !r.matched:
 		return fmt.Errorf("nothing in scope matches %s; `rotator keys` lists what there is", selected(o))
 	case detailed && r.Rotated+r.Retired+r.OrphansDeleted > 0:
-		return exitWith(detailedChanges)
+		return errChanges
 	case detailed:
 		return nil
 	case r.Refused+r.Skipped > 0:

@@ -37,9 +37,15 @@ func (f Filter) query() (string, []any, error) {
 		where = append(where, fmt.Sprintf(condition, len(args)))
 	}
 	for _, c := range []struct{ condition, value string }{
-		{"project_id = $%d", f.Project}, {"credential = $%d", f.Credential}, {"key_id = $%d", f.Key},
-		{"run_id = $%d", f.Run}, {"rotation_id = $%d", f.Rotation}, {"type = $%d", f.Type},
-		{"operation = $%d", f.Operation}, {"outcome = $%d", f.Outcome}, {"body ->> 'actor' = $%d", f.Actor},
+		{"project_id = $%d", f.Project},
+		{"credential = $%d", f.Credential},
+		{"key_id = $%d", f.Key},
+		{"run_id = $%d", f.Run},
+		{"rotation_id = $%d", f.Rotation},
+		{"type = $%d", f.Type},
+		{"operation = $%d", f.Operation},
+		{"outcome = $%d", f.Outcome},
+		{"body ->> 'actor' = $%d", f.Actor},
 	} {
 		if c.value != "" {
 			add(c.condition, c.value)

@@ -55,6 +55,8 @@ type Identity interface {
 	ListOwn(ctx context.Context, project string, cred sinch.Credentials) error
 	// Use switches to the credentials.
 	Use(own sinch.Credentials)
+	// Share divides the rate limits among so many processes.
+	Share(processes int)
 	// ServerSkew is how far Sinch's clock is ahead of this host's.
 	ServerSkew() (time.Duration, bool)
 }

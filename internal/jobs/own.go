@@ -111,9 +111,15 @@ func (r *Runner) use(ctx context.Context, project string, own sinch.Credentials)
 }
 
 // beat says in the database which key this process uses. The row outlives
-// several leases, so that a stopped process' key is not deleted at once.
+// several leases, so that a stopped process' key is not deleted at once. The
+// rate limits are the installation's: each live process takes its share.
 func (r *Runner) beat(ctx context.Context) error {
-	return r.State.Beat(ctx, r.Process, r.Host, r.Identity.KeyID(), 2*r.Lease) //nolint:wrapcheck // state says what it was doing
+	alive, err := r.State.Beat(ctx, r.Process, r.Host, r.Identity.KeyID(), 2*r.Lease)
+	if err != nil {
+		return err //nolint:wrapcheck // state says what it was doing
+	}
+	r.Identity.Share(alive)
+	return nil
 }
 
 // beating renews the process's row until silence is called.

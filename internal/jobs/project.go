@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"rotator/internal/audit"
 	"rotator/internal/call"
 	"rotator/internal/rotation"
 	"rotator/internal/sinch"
@@ -18,10 +20,11 @@ type work struct {
 	eye   looker
 	lease *state.Lease
 
-	tried   map[tried]bool // steps taken or refused in this run
-	results []Result
-	failed  error // first failure, for the project's back-off
-	next    time.Time
+	tried    map[tried]bool // steps taken or refused in this run
+	results  []Result
+	failed   error  // first failure, for the project's back-off
+	rotation string // id of the latest attempt
+	next     time.Time
 }
 
 // tried tells two steps of a run apart.
@@ -46,11 +49,8 @@ func (s *run) project(ctx context.Context, l *state.Lease) error {
 	}
 	w.eye.request.Done = map[string]bool{}
 	err := w.passes(ctx)
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause // what failed because of it says less
-		if s.stopping() {
-			err = errStopped
-		}
+	if err != nil {
+		err = w.why(ctx, err)
 	}
 	w.conclude(ctx, err)
 	if errors.Is(err, errLogDown) {
@@ -59,10 +59,22 @@ func (s *run) project(ctx context.Context, l *state.Lease) error {
 	return nil
 }
 
-// maxPasses bounds how often a project is looked at again in one run: after
-// orphans, after retirements, after rotations without overlap, and twice for
-// races with people.
-const maxPasses = 5
+// why is the reason behind an error: what ended the work, if something did,
+// says more than what failed because of it.
+func (w *work) why(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case w.stopping():
+		return errStopped
+	}
+	return context.Cause(ctx)
+}
+
+// maxPasses bounds how often a project is looked at again in one run. In a
+// nearly full project a compromise takes two for each credential: one to
+// rotate, one to make room; the rest is for races with people.
+const maxPasses = 2*rotation.KeyCap + 2
 
 // passes looks, decides and acts until nothing more can be done now.
 func (w *work) passes(ctx context.Context) error {
@@ -92,10 +104,29 @@ func (w *work) passes(ctx context.Context) error {
 // opening records what the first look showed.
 func (w *work) opening(ctx context.Context, v *view, plan rotation.Plan) error {
 	w.report.looked(len(v.Keys), Matches(w.order, plan), plan.Warnings)
+	if err := w.policy(ctx, v); err != nil {
+		return failedAt("policy", err)
+	}
 	if err := w.snapshot(ctx, v, plan); err != nil {
 		return failedAt("snapshot", err)
 	}
 	return w.repair(ctx, v)
+}
+
+// policy records that the project's policy is another than at the last look,
+// labels that change nothing included, and reports those.
+func (w *work) policy(ctx context.Context, v *view) error {
+	now := strings.Join(append([]string{describe(v.Policy)}, v.problems...), "; ")
+	for _, problem := range v.problems {
+		w.note(Result{Action: Skipped, Error: Text(problem), cause: causeNotice})
+	}
+	if now = call.Clean(now, 2000); now == w.lease.Project.Policy {
+		return nil
+	}
+	e := event(ctx, audit.PolicyChanged)
+	e.Policy, e.Reason = describe(v.Policy), strings.Join(v.problems, "; ")
+	e.MaxAgeS, e.OverlapS = int64(v.Policy.MaxAge.Seconds()), wholeSeconds(v.Policy.Overlap)
+	return commit(ctx, w.Log, audit.Entry{Events: []audit.Event{e}, Update: w.lease.Policy(now)})
 }
 
 // take takes a plan's steps in order. It reports whether to look again,
@@ -154,12 +185,18 @@ func (w *work) step(ctx context.Context, v *view, s rotation.Step) (changed bool
 // skip notes what is due, but not now. A later pass of the same run may find
 // it possible after all; then the last word counts.
 func (w *work) skip(s rotation.Step, why string, c cause) {
+	for _, r := range w.results {
+		if r.Action == Failed && r.Credential == s.Credential {
+			return // it has failed in this run, which says more
+		}
+	}
 	w.note(Result{Credential: s.Credential, Action: Skipped, OldKeyID: Text(s.Key.ID), Error: Text(why), cause: c})
 }
 
 // skipCause says why the planner skips a step, for the exit code.
 func skipCause(s rotation.Step) cause {
-	if s.Guard == rotation.GuardBackOff {
+	switch s.Guard {
+	case rotation.GuardBackOff, rotation.GuardPath, rotation.GuardUnsettled, rotation.GuardIncomplete:
 		return causeFailing
 	}
 	return causeUndone
@@ -172,7 +209,7 @@ func (w *work) note(r Result) {
 		r.VaultPath = Text(path)
 	}
 	for i, old := range w.results {
-		if old.Action == Skipped && old.Credential == r.Credential {
+		if old.Action == Skipped && old.cause != causeNotice && old.Credential == r.Credential {
 			w.results[i] = r
 			return
 		}
@@ -183,10 +220,7 @@ func (w *work) note(r Result) {
 // stumble deals with a step that failed: the credential has failed, and the
 // others go on, unless the failure is of a kind that would hit them too.
 func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error) error {
-	if lostForGood(ctx, err) {
-		return err
-	}
-	if errors.Is(err, errMovedOn) {
+	if errors.Is(err, errMovedOn) && !lostForGood(ctx, err) {
 		delete(w.tried, tried{s.Action, s.Credential, s.Key.ID})
 		return nil
 	}
@@ -195,7 +229,13 @@ func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error)
 	}
 	w.Logger.ErrorContext(ctx, "step failed", "project", w.lease.Project.ID, "credential", call.Sanitize(s.Credential),
 		"action", string(s.Action), "step", stepOf(err), "err", message(err))
-	w.note(Result{Credential: s.Credential, Action: Failed, RotationID: Text(s.RotationID), OldKeyID: Text(s.Key.ID), Error: Text(message(err))})
+	if s.Action == rotation.Rotate {
+		s.RotationID = w.rotation
+	}
+	w.note(Result{Credential: s.Credential, Action: Failed, RotationID: Text(s.RotationID), OldKeyID: Text(s.Key.ID), Error: Text(message(w.why(ctx, err)))})
+	if lostForGood(ctx, err) {
+		return err
+	}
 	if s.Action != rotation.Rotate {
 		return nil
 	}
@@ -213,7 +253,9 @@ func (w *work) conclude(ctx context.Context, err error) {
 			w.failed = err
 			w.Logger.ErrorContext(ctx, "project failed", "project", p.ID, "step", stepOf(err), "err", message(err))
 		}
-		w.note(r)
+		if !w.told(err) {
+			w.note(r)
+		}
 	}
 	w.report.add(w.results...)
 	if w.failed != nil {
@@ -232,12 +274,22 @@ func (w *work) conclude(ctx context.Context, err error) {
 	}
 }
 
+// told reports whether a credential's result says already why the work ended.
+func (w *work) told(err error) bool {
+	for _, r := range w.results {
+		if r.Action == Failed && r.Error == Text(message(err)) {
+			return true
+		}
+	}
+	return false
+}
+
 // nextCheck is when the project should be looked at again: when its next
 // step falls due, at the latest after Recheck.
 func (w *work) nextCheck() time.Time {
 	latest := w.Now().Add(w.Recheck)
 	for _, r := range w.results {
-		if r.Action == Skipped || r.Action == Refused {
+		if r.Action == Skipped && r.cause != causeNotice || r.Action == Refused {
 			return w.Now() // due already: every run tries again
 		}
 	}

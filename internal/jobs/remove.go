@@ -27,7 +27,7 @@ func (w *work) remove(ctx context.Context, v *view, s rotation.Step) error {
 		return failedAt("delete", err)
 	}
 	if s.Action == rotation.DeleteOrphan {
-		_, err = w.Secrets.Rewrite(ctx, path, v.versions[s.Credential])
+		err = w.moveOn(ctx, v, path, s.Credential)
 	} else {
 		err = w.destroyVersions(ctx, v, path, s)
 	}
@@ -59,6 +59,18 @@ func (w *work) decideAgain(ctx context.Context, fresh *view, s rotation.Step) er
 		return w.delete(ctx, s)
 	}
 	return errMovedOn
+}
+
+// moveOn writes the path's newest data again, so that a publication that is
+// still under way somewhere finds another version than it expects, and fails.
+func (w *work) moveOn(ctx context.Context, v *view, path, credential string) error {
+	if !v.Paths[credential].Managed {
+		if err := w.Secrets.SetMetadata(ctx, path, customMetadata(credential, credential)); err != nil {
+			return err //nolint:wrapcheck // wrapped by remove
+		}
+	}
+	_, err := w.Secrets.Rewrite(ctx, path, v.versions[credential])
+	return err //nolint:wrapcheck // as above
 }
 
 // destroyVersions destroys the older versions that name the key. Only what

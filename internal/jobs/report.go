@@ -55,6 +55,7 @@ const (
 	causeBusy          // another process works on the project
 	causeUndone        // a limit, a pause or a full project
 	causeFailing       // backing off after failures
+	causeNotice        // nothing is undone: a label that changes nothing
 )
 
 // Report is a run's outcome; its JSON is a contract (DESIGN.md section 4).

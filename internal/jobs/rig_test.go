@@ -40,13 +40,21 @@ type rig struct {
 	prefix string
 	pool   *pgxpool.Pool
 	log    *audit.Log
+	proxy  *vaulttest.Proxy    // stands before Vault
+	tune   func(*sinch.Config) // changes the clients of later runners; may be nil
 }
 
-// newRig starts one; the parent's own key is a day old.
-func newRig(t *testing.T) *rig {
+// newRig starts one, its Sinch changed by edits; the parent's own key is a day
+// old.
+func newRig(t *testing.T, edits ...func(*sinchtest.Config)) *rig {
 	t.Helper()
 	g := &rig{t: t, vault: vaulttest.Real(t), prefix: vaulttest.Prefix(), pool: pgtest.New(t)}
-	g.sim = sinchtest.New(sinchtest.Config{TokenRate: -1, ReadyDelay: -1, TokenGrace: -1})
+	g.proxy = vaulttest.NewProxy(t, g.vault.Addr)
+	cfg := sinchtest.Config{TokenRate: -1, ReadyDelay: -1, TokenGrace: -1}
+	for _, edit := range edits {
+		edit(&cfg)
+	}
+	g.sim = sinchtest.New(cfg)
 	url, err := g.sim.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +83,7 @@ func (g *rig) runner(edits ...func(*jobs.Config)) *jobs.Runner {
 	logger := slog.New(slog.NewTextHandler(testWriter{g.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	recorder := &jobs.Recorder{Log: g.log, Logger: logger}
 	access := api.DefaultConfig()
-	access.Address = g.vault.Addr
+	access.Address = g.proxy.URL
 	store, err := vault.Open(g.t.Context(), vault.Config{
 		API: access, Auth: vault.Auth{Method: "token", Token: g.vault.Token},
 		Prefix: g.prefix, Recorder: recorder, Logger: logger,
@@ -83,11 +91,15 @@ func (g *rig) runner(edits ...func(*jobs.Config)) *jobs.Runner {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	client, err := sinch.New(sinch.Config{
+	sinchCfg := sinch.Config{
 		AuthURL: g.url + "/oauth2/token", AccessKeysURL: g.url, SubprojectsURL: g.url, Subprojects: "auto", AuthMethod: "oauth2",
 		TokenBurst: 30, Timeout: 5 * time.Second, VerifyTimeout: 5 * time.Second,
 		Recorder: recorder, Logger: logger, MaxConns: 16,
-	}, sinch.Credentials{KeyID: g.own.KeyID, Secret: secret.New(g.own.Secret)})
+	}
+	if g.tune != nil {
+		g.tune(&sinchCfg)
+	}
+	client, err := sinch.New(sinchCfg, sinch.Credentials{KeyID: g.own.KeyID, Secret: secret.New(g.own.Secret)})
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -158,6 +170,37 @@ func (g *rig) listed(project string) []string {
 		ids = append(ids, k.ID)
 	}
 	return ids
+}
+
+// overlapped waits until an overlap of d that began before now has passed.
+func overlapped(d time.Duration) { time.Sleep(d + 100*time.Millisecond) }
+
+// wantExit fails the test unless the run ended so.
+func (g *rig) wantExit(r *jobs.Report, want int) {
+	g.t.Helper()
+	if got := r.ExitCode(); got != want {
+		g.t.Fatalf("exit code %d, want %d; results %+v", got, want, r.Results)
+	}
+}
+
+// only returns the run's one result, which must be the action.
+func (g *rig) only(r *jobs.Report, want jobs.Action) jobs.Result {
+	g.t.Helper()
+	if len(r.Results) != 1 || r.Results[0].Action != want {
+		g.t.Fatalf("want one result, %s; got %+v", want, r.Results)
+	}
+	return r.Results[0]
+}
+
+// sent counts the requests of an operation that arrived.
+func (g *rig) sent(operation string) int {
+	n := 0
+	for _, r := range g.sim.Requests() {
+		if r.Operation == operation {
+			n++
+		}
+	}
+	return n
 }
 
 // events returns the log's events of a type, oldest first.

@@ -91,13 +91,19 @@ func (a *attempt) createOnce(ctx context.Context) error {
 	if err != nil {
 		return failedAt("plan", err)
 	}
-	a.id = id
+	a.id, a.rotation = id, id
 	ctx = within(ctx, func(sc *scope) { sc.rotation = id })
 	name := rotation.DisplayName(a.step.Credential, id)
+	var events []audit.Event
+	if a.step.Trigger == rotation.Drift {
+		drift := event(ctx, audit.KeyDrift)
+		drift.Key, drift.Replaces, drift.Reason = a.step.Key.ID, "", a.step.Reason
+		events = append(events, drift)
+	}
 	planned := event(ctx, audit.RotationPlanned)
 	planned.Reason, planned.DisplayName = because(ctx, a.step.Reason), name
 	planned.MaxAgeS, planned.OverlapS = int64(a.Policy.MaxAge.Seconds()), wholeSeconds(a.step.Overlap)
-	err = commit(ctx, a.Log, audit.Entry{Events: []audit.Event{planned}, Update: a.lease.PlanRotation(state.NewRotation{
+	err = commit(ctx, a.Log, audit.Entry{Events: append(events, planned), Update: a.lease.PlanRotation(state.NewRotation{
 		ID: id, Credential: a.step.Credential, DisplayName: call.Clean(name, 1024), OldKeyID: a.step.Key.ID,
 		Trigger: string(a.step.Trigger), Reason: call.Clean(planned.Reason, 1024), Actor: a.Actor, Run: a.run.id, Overlap: a.step.Overlap,
 	})})

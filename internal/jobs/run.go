@@ -97,7 +97,13 @@ func (s *run) begin(ctx context.Context) error {
 	return nil
 }
 
+// finishLimit is how long a run that was stopped may take to say so.
+const finishLimit = 10 * time.Second
+
 func (s *run) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishLimit)
+	defer cancel()
+	s.report.FinishedAt = s.Now().UTC()
 	now, err := s.State.Now(ctx)
 	if err != nil {
 		return fmt.Errorf("finishing the run: %w", err)
@@ -137,6 +143,9 @@ func (s *run) sweep(ctx context.Context) error {
 		return err
 	}
 	claim.Except = ""
+	if s.streak.over() { // what is broken elsewhere does not stop rotator's own
+		claim.Only = []string{s.self.project}
+	}
 	if err := s.workers(ctx, claim); err != nil {
 		return err
 	}
@@ -176,7 +185,7 @@ func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 	var g errgroup.Group
 	for range max(s.Concurrency, 1) {
 		g.Go(func() error {
-			for !s.stopping() && !s.streak.over() {
+			for !s.stopping() && (!s.streak.over() || len(claim.Only) == 1) {
 				l, err := s.State.Claim(ctx, claim)
 				if err != nil || l == nil {
 					return err //nolint:wrapcheck // state says what it was doing
@@ -210,7 +219,7 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 	}
 	for _, b := range busy {
 		s.report.Matched = true
-		if b.Due {
+		if asked := s.order.Request.Force || s.order.Request.Compromised; b.Due || asked {
 			s.report.add(Result{
 				ProjectID: b.ID, Action: Skipped, cause: causeBusy,
 				Error: Text("another process works on the project until " + b.Until.UTC().Format(time.RFC3339) + " at the latest"),

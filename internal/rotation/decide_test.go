@@ -193,7 +193,8 @@ func TestRequests(t *testing.T) {
 		"compromised, back-off": {
 			current(t, 1).with(func(f *rotation.Facts) { f.NotBefore["api"] = ago(-1) }),
 			rotation.Request{Compromised: true},
-			[]string{"rotate api k1"}, rotation.Compromised, 0,
+			[]string{"rotate api k1"},
+			rotation.Compromised, 0,
 		},
 	}
 	for name, test := range tests {

@@ -129,7 +129,7 @@ func checkNames(t interface{ Fatalf(string, ...any) }, text string) {
 
 func TestNamesRoundTrip(t *testing.T) {
 	t.Parallel()
-	piece := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"~" + first, " (superseded 2026-11-22)", "\x00", "~", "/", strings.Repeat("x", 113), "\xff", "‮"}))
+	piece := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"~" + first, " (superseded 2026-11-22)", "\x00", "~", "/", strings.Repeat("x", 113), "\xff", "\u202e"}))
 	rapid.Check(t, func(t *rapid.T) {
 		checkNames(t, strings.Join(rapid.SliceOfN(piece, 0, 6).Draw(t, "pieces"), ""))
 	})

@@ -97,7 +97,7 @@ func TestScarceSlotsForYears(t *testing.T) {
 				for i := range credentials {
 					w.add(fmt.Sprintf("c%d", i), fmt.Sprintf("c%d", i), time.Duration(float64(i)*spread*float64(day)/2)).consumed = true
 				}
-				start, rotations := w.now, len(w.facts.Records)
+				start := w.now
 				for n := range 400 {
 					w.tick(start, n)
 					w.run()
@@ -110,7 +110,7 @@ func TestScarceSlotsForYears(t *testing.T) {
 				if w.warned {
 					t.Error("warned of slots that suffice")
 				}
-				if rotations = len(w.facts.Records); rotations < 4*credentials || rotations > 6*credentials {
+				if rotations := len(w.facts.Records); rotations < 4*credentials || rotations > 6*credentials {
 					t.Errorf("%d rotations in 400 days", rotations)
 				}
 			})

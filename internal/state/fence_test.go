@@ -72,7 +72,7 @@ func guarded(l *state.Lease) map[string]state.Change {
 		"verified":   l.RotationVerified(second),
 		"published":  l.RotationPublished(third, "k3", 2, time.Now()),
 		"failed":     l.RotationFailed(first, "given up"),
-		"known":      l.RotationKnown(newRotation(fourth, "web", ""), "k9", 1, time.Now()),
+		"known":      l.RotationKnown(newRotation("0000000000005", "web", ""), "k9", 1, time.Now()),
 		"snapshot":   l.Snapshot([]state.SeenKey{{ID: "k5", Credential: "api", State: "current", CreatedAt: time.Now()}}, []byte{2}),
 		"key gone":   l.KeyGone("k0"),
 		"credential": l.CredentialFailed("api", "sinch/p/api", "broken", 3),

@@ -98,10 +98,11 @@ func (l *Lease) RotationFailed(id, message string) Change {
 // remembers: the database was lost, or is another one. An id that is on
 // record already is left as it is.
 func (l *Lease) RotationKnown(n NewRotation, key string, version int, at time.Time) Change {
-	return guarded(l, change(`
+	return guarded(l, always(`
 		INSERT INTO rotator.rotation (id, project_id, credential, display_name, new_key_id, trigger, state,
 			overlap, reason, actor, run_id, published_at, retire_at, vault_version)
-		VALUES ($1, $2, $3, $4, $5, $6, 'published', $7::interval, $8, $9, $10, $11::timestamptz, $11::timestamptz + $7::interval, $12)`,
+		VALUES ($1, $2, $3, $4, $5, $6, 'published', $7::interval, $8, $9, $10, $11::timestamptz, $11::timestamptz + $7::interval, $12)
+		ON CONFLICT DO NOTHING`,
 		n.ID, l.Project.ID, n.Credential, n.DisplayName, key, n.Trigger, seconds(n.Overlap),
 		n.Reason, n.Actor, n.Run, at, version))
 }

@@ -24,7 +24,7 @@ func (g *rig) walk(auth, path, field, id string, size int) (ids []string, pages 
 		items, _ := body[field].([]any)
 		for _, item := range items {
 			m, _ := item.(map[string]any)
-			ids = append(ids, m[id].(string))
+			ids = append(ids, fmt.Sprint(m[id]))
 		}
 		if token, _ = body["nextPageToken"].(string); token == "" {
 			break
