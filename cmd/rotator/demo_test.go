@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"io/fs"
@@ -97,14 +98,22 @@ func somebody(t *testing.T) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 }
 
+// command is the demo, ready to be run.
+func (r demoRig) command(t *testing.T, attr *syscall.SysProcAttr) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), r.binary, "demo")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "POSTGRES_BIN=" + os.Getenv("POSTGRES_BIN"), //nolint:forbidigo // to find Postgres
+		"HOME=" + r.tmp, "XDG_CACHE_HOME=" + r.cache(attr), "TMPDIR=" + r.tmp}
+	cmd.Dir, cmd.SysProcAttr = r.tmp, attr
+	return cmd
+}
+
 // tell runs the demo and looks at what it said and what it left.
 func (r demoRig) tell(t *testing.T, attr *syscall.SysProcAttr) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), r.binary, "demo")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "POSTGRES_BIN=" + os.Getenv("POSTGRES_BIN"), //nolint:forbidigo // to find Postgres
-		"HOME=" + r.tmp, "XDG_CACHE_HOME=" + r.cache(attr), "TMPDIR=" + r.tmp}
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = r.tmp, &out, &errs, attr
+	cmd := r.command(t, attr)
+	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("rotator demo: %v\n%s%s", err, out.String(), errs.String())
 	}
@@ -124,6 +133,32 @@ func (r demoRig) tell(t *testing.T, attr *syscall.SysProcAttr) {
 		t.Error("stdout, which is no terminal, holds colours or a stack trace")
 	}
 	r.leftNothing(t)
+}
+
+// TestDemoStopped ends the demo in the middle of its story: it still cleans up.
+func TestDemoStopped(t *testing.T) {
+	t.Parallel()
+	rig := newDemoRig(t)
+	cmd := rig.command(t, nil)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "$ rotator run-now") {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("got %v, want exit code 1", err)
+	}
+	rig.leftNothing(t)
 }
 
 // cache is where Postgres may have been downloaded to before: ours, or for

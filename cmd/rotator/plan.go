@@ -135,7 +135,7 @@ func (r *planReport) verdict(o jobs.Order, detailed bool) error {
 	switch {
 	case r.Failed > 0:
 		return exitWith(jobs.ExitFailed)
-	case !r.matched:
+	case o.Named() && !r.matched:
 		return fmt.Errorf("nothing in scope matches %s; `rotator keys` lists what there is", selected(o))
 	case detailed && r.Rotated+r.Retired+r.OrphansDeleted > 0:
 		return errChanges

@@ -130,7 +130,7 @@ func (c *cli) runNow(ctx context.Context, o jobs.Order, output string) error {
 	a.runner.Progress = bar.show
 	report, err := a.runner.Run(ctx, o)
 	bar.done()
-	if report == nil {
+	if report == nil || err != nil && len(report.Results) == 0 {
 		return down(err)
 	}
 	printReport := reportTable
@@ -146,7 +146,7 @@ func (c *cli) runNow(ctx context.Context, o jobs.Order, output string) error {
 	if err != nil {
 		return down(err)
 	}
-	if !report.Matched {
+	if report.Missing {
 		return fmt.Errorf("nothing in scope matches %s; `rotator keys` lists what there is", selected(o))
 	}
 	return exitWith(report.ExitCode())

@@ -137,7 +137,7 @@ func mutating(operation string) bool {
 
 func TestFleetIsRotated(t *testing.T) {
 	t.Parallel()
-	const lap = 2 * time.Second
+	const lap = 2 * time.Second // long enough for the first run to be over
 	g := newRig(t)
 	lines := g.fleet(60)
 	due := countDue(lines)
@@ -168,7 +168,7 @@ func TestFleetIsRotated(t *testing.T) {
 func TestFleetIsRotatedThroughFaults(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
-	lines := g.fleet(50)
+	lines := g.fleet(40)
 	for _, f := range []sinchtest.Fault{
 		{Operation: "access_keys.list", After: 5, Times: 3, Do: sinchtest.RateLimited("")},
 		{Operation: "access_keys.list", After: 20, Times: 2, Do: sinchtest.Lost()},

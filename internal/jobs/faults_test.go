@@ -223,6 +223,54 @@ func TestKeyThatNeverWorksIsTakenBack(t *testing.T) {
 	}
 }
 
+// TestOldVersionsAreDestroyedBeforeTheDeletion: while Vault cannot be made
+// safe, the key stays; afterwards nobody can roll back to it.
+func TestOldVersionsAreDestroyedBeforeTheDeletion(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]vaulttest.Fault{"not applied": vaulttest.NotApplied, "unanswered": vaulttest.Unanswered} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t)
+			g.project("p1", "api", 89*day)
+			g.run(force("p1"), overlap(0))
+			old, deletes := g.consistent("p1", "api"), g.sent("access_keys.delete")
+			g.proxy.Fail(g.onVault("destroy"), fault)
+			g.wantExit(g.run(force("p1"), overlap(0)), jobs.ExitFailed)
+			if g.sent("access_keys.delete") != deletes || !slices.Contains(g.listed("p1"), old) {
+				t.Error("the key was deleted although Vault had not said that its versions are destroyed")
+			}
+			g.only(g.run(jobs.Order{}, overlap(0)), jobs.Retired)
+			if v, err := g.vault.Client(t).KVv2("secret").GetVersion(t.Context(), g.prefix+"/p1/api", 1); err == nil && v.Data != nil {
+				t.Error("the version that names the deleted key can still be read")
+			}
+			if got := g.listed("p1"); !slices.Equal(got, []string{g.consistent("p1", "api")}) {
+				t.Errorf("listed %v", got)
+			}
+		})
+	}
+}
+
+// TestOrphanGoesAfterVaultMovedOn: a deletion that stumbles over a lost answer
+// of Vault is done by the next run.
+func TestOrphanGoesAfterVaultMovedOn(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]vaulttest.Fault{"not applied": vaulttest.NotApplied, "unanswered": vaulttest.Unanswered} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t)
+			old := g.project("p1", "api", 89*day)
+			g.sim.Fault(sinchtest.Fault{Operation: "access_keys.create", Times: 1, Do: sinchtest.AppliedLost()})
+			g.proxy.Fail(g.onVault("data"), fault)
+			g.wantExit(g.run(jobs.Order{}), jobs.ExitFailed)
+			g.run(jobs.Order{})
+			g.wantExit(g.run(jobs.Order{}), jobs.ExitConverged)
+			if got := g.listed("p1"); len(got) != 2 || !slices.Contains(got, old.KeyID) || !slices.Contains(got, g.consistent("p1", "api")) {
+				t.Errorf("listed %v", got)
+			}
+		})
+	}
+}
+
 func TestFullProjectIsSkippedAloud(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)

@@ -7,13 +7,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"rotator/internal/jobs"
 	"rotator/internal/rotation"
 	"rotator/internal/sinch"
 	"rotator/internal/sinch/sinchtest"
-	"rotator/internal/state"
 )
 
 // lap is an overlap that a test can wait for.
@@ -224,29 +222,6 @@ func TestOutOfScopeIsUntouched(t *testing.T) {
 		if q.Method != "GET" && q.Operation != "token.exchange" && (q.Project != "p1" || q.Key == other.KeyID) {
 			t.Errorf("%s %s was sent", q.Method, q.Path)
 		}
-	}
-}
-
-// TestOwnKeyStaysWhileAnotherProcessUsesIt: the old own key goes only when no
-// live process authenticates with it.
-func TestOwnKeyStaysWhileAnotherProcessUsesIt(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	other, store := uuid.New(), state.New(g.pool)
-	if _, err := store.Beat(t.Context(), other, "other", g.own.KeyID, time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	r := g.run(force(parent), overlap(0))
-	g.wantExit(r, jobs.ExitRefused)
-	if r.Rotated != 1 || r.Refused != 1 || !g.sim.Works(g.own.KeyID, g.own.Secret) {
-		t.Fatalf("results %+v", r.Results)
-	}
-	if err := store.Leave(t.Context(), other); err != nil {
-		t.Fatal(err)
-	}
-	g.only(g.run(jobs.Order{}, overlap(0)), jobs.Retired)
-	if got := g.listed(parent); !slices.Equal(got, []string{g.consistent(parent, "rotator")}) {
-		t.Errorf("the parent holds %v", got)
 	}
 }
 

@@ -96,7 +96,13 @@ func (r *Runner) followVault(ctx context.Context, self selfAt) error {
 	if err != nil {
 		return fmt.Errorf("reading rotator's own key from Vault: %w", err)
 	}
-	return r.use(ctx, self.project, sinch.Credentials{KeyID: seen.Data.KeyID, Secret: seen.Data.KeySecret})
+	err = r.use(ctx, self.project, sinch.Credentials{KeyID: seen.Data.KeyID, Secret: seen.Data.KeySecret})
+	var refused *sinch.Error
+	if errors.As(err, &refused) && (refused.Status == 401 || refused.Status == 400) && r.Identity.KeyID() != "" {
+		r.Logger.WarnContext(ctx, "Vault's copy of rotator's own key is refused, going on with the one in use", "err", Message(err))
+		return nil
+	}
+	return err
 }
 
 // use switches this process to other credentials, after they have proven

@@ -76,8 +76,12 @@ type Report struct {
 
 	// Warnings are forecasts and notices that need a person.
 	Warnings []string `json:"-"`
-	// Matched reports whether what was asked for by name was found.
-	Matched bool `json:"-"`
+	// Missing reports that what was asked for by name was not found.
+	Missing bool `json:"-"`
+	// Stopped reports that the run was told to stop before it was through.
+	Stopped bool `json:"-"`
+
+	matched bool
 
 	mu sync.Mutex
 }
@@ -114,7 +118,7 @@ func (r *Report) looked(keys int, matched bool, warnings []string) {
 	defer r.mu.Unlock()
 	r.Projects++
 	r.Keys += keys
-	r.Matched = r.Matched || matched
+	r.matched = r.matched || matched
 	r.Warnings = append(r.Warnings, warnings...)
 }
 
@@ -154,7 +158,7 @@ func (r *Report) ExitCode() int {
 		return ExitDown // no project could even be looked at
 	case failed:
 		return ExitFailed
-	case refused:
+	case refused, r.Stopped:
 		return ExitRefused
 	case busy && r.Rotated+r.Retired+r.OrphansDeleted == 0:
 		return ExitBusy

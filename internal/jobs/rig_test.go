@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"flag"
 	"log/slog"
 	"sync"
 	"testing"
@@ -22,7 +23,14 @@ import (
 	"rotator/internal/vault/vaulttest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+// TestMain runs more tests at once than there are cores: they wait for servers
+// most of the time. The command line may say otherwise.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	pgtest.Main(m)
+}
 
 const (
 	day    = 24 * time.Hour

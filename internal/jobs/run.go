@@ -30,6 +30,11 @@ type Order struct {
 	Request  rotation.Request
 }
 
+// Named reports whether the order names anything.
+func (o Order) Named() bool {
+	return len(o.Projects)+len(o.Request.Credentials) > 0 || o.Request.Key != ""
+}
+
 // run is one pass over the projects.
 type run struct {
 	*Runner
@@ -211,6 +216,8 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 		return nil
 	}
 	if s.stopping() {
+		s.report.Stopped = true
+		s.report.Warnings = append(s.report.Warnings, "stopped before every project was looked at; the next run goes on from here")
 		return nil
 	}
 	busy, err := s.State.Busy(ctx, claim)
@@ -218,7 +225,7 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 		return err //nolint:wrapcheck // state says what it was doing
 	}
 	for _, b := range busy {
-		s.report.Matched = true
+		s.report.matched = true
 		if asked := s.order.Request.Force || s.order.Request.Compromised; b.Due || asked {
 			s.report.add(Result{
 				ProjectID: b.ID, Action: Skipped, cause: causeBusy,
@@ -226,6 +233,7 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 			})
 		}
 	}
+	s.report.Missing = s.order.Named() && !s.order.Due && !s.report.matched
 	return nil
 }
 

@@ -24,6 +24,10 @@ const (
 	migrateWait        = 300 // seconds to wait for another process that migrates
 )
 
+// migrationsTable is goose's own, named with its schema: a login called
+// rotator would look into the schema rotator first, as soon as there is one.
+const migrationsTable = "public.goose_db_version"
+
 // MigrateOptions names the roles that migrations give rights to. They are
 // read there with current_setting('rotator.writer_role', true) and so on; an
 // empty name gives that role nothing.
@@ -55,7 +59,7 @@ func Migrate(ctx context.Context, url secret.Value, fsys fs.FS, opts MigrateOpti
 		return nil, fmt.Errorf("preparing the migration lock: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, fsys,
-		goose.WithSessionLocker(publishing{locker}), goose.WithDisableGlobalRegistry(true))
+		goose.WithTableName(migrationsTable), goose.WithSessionLocker(publishing{locker}), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return nil, fmt.Errorf("reading migrations: %w", err)
 	}
@@ -108,9 +112,9 @@ type publishing struct{ lock.SessionLocker }
 // SessionUnlock grants what is missing and releases the lock.
 func (p publishing) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	const grant = `DO $$ BEGIN
-		IF to_regclass('goose_db_version') IS NOT NULL
-			AND NOT has_table_privilege('public', 'goose_db_version', 'SELECT') THEN
-			GRANT SELECT ON goose_db_version TO PUBLIC;
+		IF to_regclass('` + migrationsTable + `') IS NOT NULL
+			AND NOT has_table_privilege('public', '` + migrationsTable + `', 'SELECT') THEN
+			GRANT SELECT ON ` + migrationsTable + ` TO PUBLIC;
 		END IF;
 	END $$`
 	_, grantErr := conn.ExecContext(ctx, grant)

@@ -86,7 +86,7 @@ func status(ctx context.Context, pool *pgxpool.Pool, fsys fs.FS) ([]Status, erro
 // appliedVersions reads goose's table. Version 0 is its own mark that the
 // table exists.
 func appliedVersions(ctx context.Context, pool *pgxpool.Pool) (map[int64]time.Time, error) {
-	const query = `SELECT version_id, max(tstamp) FROM goose_db_version
+	const query = `SELECT version_id, max(tstamp) FROM ` + migrationsTable + `
 		WHERE is_applied AND version_id > 0 GROUP BY version_id`
 	applied := map[int64]time.Time{}
 	var (

@@ -67,7 +67,8 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 			LIMIT 1 FOR UPDATE SKIP LOCKED
 		)
 		UPDATE rotator.project p
-		SET fence = fence + 1, lease_owner = $6, lease_expires_at = now() + $7::interval, checked_run = $1
+		SET fence = fence + 1, lease_owner = $6, lease_expires_at = now() + $7::interval, checked_run = $1,
+			next_check_at = least(next_check_at, now()) -- until Release: a worker that dies leaves work behind
 		FROM next WHERE p.id = next.id
 		RETURNING p.fence, p.`+qualified,
 		c.Run, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length))
