@@ -97,8 +97,7 @@ func (r *Runner) followVault(ctx context.Context, self selfAt) error {
 		return fmt.Errorf("reading rotator's own key from Vault: %w", err)
 	}
 	err = r.use(ctx, self.project, sinch.Credentials{KeyID: seen.Data.KeyID, Secret: seen.Data.KeySecret})
-	var refused *sinch.Error
-	if errors.As(err, &refused) && (refused.Status == 401 || refused.Status == 400) && r.Identity.KeyID() != "" {
+	if errors.Is(err, sinch.ErrPermanent) && r.Identity.KeyID() != "" {
 		r.Logger.WarnContext(ctx, "Vault's copy of rotator's own key is refused, going on with the one in use", "err", Message(err))
 		return nil
 	}
