@@ -41,12 +41,14 @@ CREATE TABLE rotator.project (
     failed_step      text NOT NULL DEFAULT '',
     last_error       text NOT NULL DEFAULT '',
     policy           text NOT NULL DEFAULT '',
+    resolved_seq     bigint NOT NULL DEFAULT 0,
     snapshot_sha256  bytea,
     snapshot_at      timestamptz,
     fence            bigint NOT NULL DEFAULT 0,
     lease_owner      uuid,
     lease_expires_at timestamptz
 );
+COMMENT ON COLUMN rotator.project.resolved_seq IS 'in the audit log: no older intent of the project is open';
 COMMENT ON COLUMN rotator.project.fence IS 'grows with every claim; a write that carries an older one changes nothing';
 CREATE INDEX project_next ON rotator.project ((failures > 0), next_check_at, id) WHERE gone_at IS NULL;
 

@@ -87,6 +87,9 @@ type Secrets interface {
 type Log interface {
 	Append(ctx context.Context, events ...audit.Event) error
 	Commit(ctx context.Context, e audit.Entry) error
+	// OpenIntents returns a project's intents, from a sequence number on, of
+	// which nobody knows how they ended, and the log's size before it looked.
+	OpenIntents(ctx context.Context, project string, since int64) (open []audit.Record, size int64, err error)
 }
 
 // Config is what a Runner works with.

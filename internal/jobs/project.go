@@ -24,7 +24,10 @@ type work struct {
 	results  []Result
 	failed   error  // first failure, for the project's back-off
 	rotation string // id of the latest attempt
-	next     time.Time
+
+	resolved    bool  // whether no intent is open any more
+	resolvedSeq int64 // of the log: no older intent is open
+	next        time.Time
 }
 
 // tried tells two steps of a run apart.
@@ -80,6 +83,9 @@ const maxPasses = 2*rotation.KeyCap + 2
 func (w *work) passes(ctx context.Context) error {
 	for pass := range maxPasses {
 		v, err := w.eye.look(ctx, w.lease.Project)
+		if err == nil {
+			err = w.resolve(ctx, v)
+		}
 		if err == nil {
 			err = w.settle(ctx, v)
 		}
@@ -263,7 +269,7 @@ func (w *work) conclude(ctx context.Context, err error) {
 	} else {
 		w.streak.success()
 	}
-	end := state.Release{NextCheck: w.nextCheck(), Failed: w.failed != nil}
+	end := state.Release{NextCheck: w.nextCheck(), Failed: w.failed != nil, ResolvedSeq: w.resolvedSeq}
 	if w.failed != nil {
 		end.Step, end.Error = stepOf(w.failed), message(w.failed)
 	}

@@ -31,6 +31,7 @@ type Project struct {
 	SnapshotSHA256     []byte
 	SnapshotAt         *time.Time
 	Policy             string // under which it was last looked at
+	ResolvedSeq        int64  // of the audit log: no older intent is open
 }
 
 // Claiming says which projects may be claimed, and by whom.
@@ -79,7 +80,7 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 		l := &Lease{Owner: c.Owner, Length: c.Length}
 		p := &l.Project
 		err := row.Scan(&l.Fence, &p.ID, &p.ParentID, &p.Name, &p.Labels, &p.CreatedAt,
-			&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt, &p.Policy)
+			&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt, &p.Policy, &p.ResolvedSeq)
 		return l, err //nolint:wrapcheck // wrapped by the caller below
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -91,7 +92,7 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 	return lease, nil
 }
 
-const qualified = `id, p.parent_id, p.name, p.labels, p.created_at, p.failures, p.checked_at, p.snapshot_sha256, p.snapshot_at, p.policy`
+const qualified = `id, p.parent_id, p.name, p.labels, p.created_at, p.failures, p.checked_at, p.snapshot_sha256, p.snapshot_at, p.policy, p.resolved_seq`
 
 // Busy is a project of a run that another process works on.
 type Busy struct {
@@ -155,6 +156,9 @@ type Release struct {
 	Failed    bool
 	Step      string // at which it failed
 	Error     string
+	// ResolvedSeq is the audit log's size up to which no intent is open; 0
+	// when that was not found out.
+	ResolvedSeq int64
 }
 
 // backoffBase and backoffCap bound how long a failing project or credential
@@ -176,9 +180,9 @@ func (s *Store) Release(ctx context.Context, l *Lease, r Release) error {
 		UPDATE rotator.project
 		SET lease_owner = NULL, lease_expires_at = NULL, checked_at = now(),
 			next_check_at = CASE WHEN $3 > 0 THEN now() + $4::interval ELSE $5 END,
-			failures = $3, failed_step = $6, last_error = $7
+			failures = $3, failed_step = $6, last_error = $7, resolved_seq = greatest(resolved_seq, $8)
 		WHERE id = $1 AND fence = $2`,
-		l.Project.ID, l.Fence, failures, seconds(Backoff(failures)), r.NextCheck, r.Step, r.Error)
+		l.Project.ID, l.Fence, failures, seconds(Backoff(failures)), r.NextCheck, r.Step, r.Error, r.ResolvedSeq)
 	if err != nil {
 		return fmt.Errorf("releasing project %s: %w", l.Project.ID, err)
 	}
