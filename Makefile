@@ -29,7 +29,7 @@ test-short: go-version ## the quick tests only, no servers
 	$(GO) test -short $(TESTING) ./...
 
 lint: go-version ## golangci-lint, and govulncheck where its database can be reached
-	$(TOOL) golangci-lint run
+	$(TOOL) golangci-lint run --allow-parallel-runners
 	@GO='$(GO)' sh tools/vulncheck.sh
 
 bench: go-version ## benchmarks; they print ratios

@@ -28,13 +28,14 @@ type app struct {
 	logger *slog.Logger
 	pool   *pgxpool.Pool
 	log    *audit.Log
+	spill  *audit.Spill // nil in an app that changes nothing
 	runner *jobs.Runner
 	store  *state.Store
 	id     uuid.UUID // of this process
 }
 
 // needsOfRun is what run-now, plan and keys use.
-const needsOfRun = needSinch | needDatabase | needVault | needPolicy | needRun
+const needsOfRun = needSinch | needDatabase | needVault | needPolicy | needRun | needAudit
 
 // open wires the app. A lenient one changes nothing, and may go on when the
 // log cannot be written. Close it.
@@ -66,7 +67,28 @@ func (c *cli) open(ctx context.Context, lenient bool) (_ *app, err error) {
 	if err != nil {
 		return nil, down(fmt.Errorf("opening the audit log: %w", err))
 	}
+	if !lenient {
+		if err := a.openSpill(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return a, a.openRemotes(ctx, host, lenient)
+}
+
+// openSpill makes sure that outcomes can be kept while Postgres is away, and
+// brings home those that an earlier process kept.
+func (a *app) openSpill(ctx context.Context) (err error) {
+	if a.spill, err = audit.OpenSpill(a.spillDir(), a.id.String()); err != nil {
+		return fmt.Errorf("AUDIT_SPILL_DIR: %w", err)
+	}
+	replayed, err := a.log.Replay(ctx, a.spillDir(), nil)
+	for _, r := range replayed {
+		a.logger.WarnContext(ctx, "spilled audit events replayed", "file", r.File, "events", r.Events, "duplicates", r.Duplicates, "torn", r.Torn)
+	}
+	if err != nil {
+		return down(fmt.Errorf("replaying spilled audit events: %w", err))
+	}
+	return nil
 }
 
 func (a *app) openDatabase(ctx context.Context) (err error) {
@@ -91,6 +113,9 @@ func openPool(ctx context.Context, cfg *config) (*pgxpool.Pool, error) {
 // openRemotes connects to Vault and Sinch and makes the runner.
 func (a *app) openRemotes(ctx context.Context, host string, lenient bool) error {
 	recorder := &jobs.Recorder{Log: a.log, Logger: a.logger, Lenient: lenient}
+	if a.spill != nil {
+		recorder.Spill = a.spill
+	}
 	access, err := a.cfg.vaultClient()
 	if err != nil {
 		return err
@@ -148,6 +173,9 @@ func (a *app) close(ctx context.Context) {
 			a.logger.WarnContext(ctx, "process row not removed, it runs out by itself", "err", jobs.Message(err))
 		}
 	}
+	if a.spill != nil {
+		a.closeSpill(ctx)
+	}
 	if a.log != nil {
 		if err := a.log.Close(ctx); err != nil {
 			a.logger.ErrorContext(ctx, "audit log not closed cleanly", "err", jobs.Message(err))
@@ -157,6 +185,21 @@ func (a *app) close(ctx context.Context) {
 		a.pool.Close()
 	}
 }
+
+// closeSpill brings home what this process spilled, if Postgres is back; else
+// the next process does.
+func (a *app) closeSpill(ctx context.Context) {
+	if !a.spill.Empty() {
+		if _, err := a.log.Replay(ctx, a.spillDir(), a.spill); err != nil {
+			a.logger.WarnContext(ctx, "spilled audit events stay on disk, the next run replays them", "dir", a.spillDir(), "err", jobs.Message(err))
+		}
+	}
+	if err := a.spill.Close(); err != nil {
+		a.logger.ErrorContext(ctx, "spill file not closed cleanly", "err", jobs.Message(err))
+	}
+}
+
+func (a *app) spillDir() string { return cmp.Or(a.cfg.Audit.SpillDir, a.cfg.Process.StateDir) }
 
 // newLogger logs to w: text on a terminal, else JSON, unless LOG_FORMAT says.
 func newLogger(w io.Writer, cfg *config) *slog.Logger {

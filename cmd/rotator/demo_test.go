@@ -29,7 +29,7 @@ func newDemoRig(t *testing.T) demoRig {
 	}
 	dir := t.TempDir()
 	for _, d := range []string{filepath.Dir(dir), dir} {
-		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // another user has to get in
+		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -37,7 +37,7 @@ func newDemoRig(t *testing.T) demoRig {
 	if err := os.Mkdir(rig.tmp, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(rig.tmp, 0o777); err != nil { //nolint:gosec // as above
+	if err := os.Chmod(rig.tmp, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	copyFile(t, "/proc/self/exe", rig.binary)
@@ -46,12 +46,12 @@ func newDemoRig(t *testing.T) demoRig {
 
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
-	in, err := os.Open(from) //nolint:gosec // ourselves
+	in, err := os.Open(from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()                                                      //nolint:errcheck // only read
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755) //nolint:gosec // a program
+	defer in.Close() //nolint:errcheck // only read
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +102,10 @@ func somebody(t *testing.T) *syscall.SysProcAttr {
 func (r demoRig) command(t *testing.T, attr *syscall.SysProcAttr) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), r.binary, "demo")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "POSTGRES_BIN=" + os.Getenv("POSTGRES_BIN"), //nolint:forbidigo // to find Postgres
-		"HOME=" + r.tmp, "XDG_CACHE_HOME=" + r.cache(attr), "TMPDIR=" + r.tmp}
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "POSTGRES_BIN=" + os.Getenv("POSTGRES_BIN"),
+		"HOME=" + r.tmp, "XDG_CACHE_HOME=" + r.cache(attr), "TMPDIR=" + r.tmp,
+	}
 	cmd.Dir, cmd.SysProcAttr = r.tmp, attr
 	return cmd
 }

@@ -58,7 +58,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 
 // run executes a command line and returns the exit code (DESIGN.md section 4).
 func run(ctx context.Context, args []string, s streams) int {
-	root := newRoot(s) //nolint:contextcheck // commands take theirs from cobra
+	root := newRoot(s)
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)

@@ -92,6 +92,12 @@ type item struct {
 	done   chan error // buffered: the caller may have gone
 }
 
+// add puts one event's body into the item.
+func (it *item) add(body []byte) {
+	it.bodies = append(it.bodies, string(body))
+	it.hashes = append(it.hashes, tlog.RecordHash(body))
+}
+
 // Open connects, reads the head and starts the writer. Close ends it.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if cfg.Logger == nil {
@@ -173,8 +179,7 @@ func (l *Log) Commit(ctx context.Context, e Entry) error {
 		if err != nil {
 			return err
 		}
-		it.bodies = append(it.bodies, string(body))
-		it.hashes = append(it.hashes, tlog.RecordHash(body))
+		it.add(body)
 	}
 	if err := l.enqueue(ctx, it); err != nil {
 		return err

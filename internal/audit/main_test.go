@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -11,7 +12,13 @@ import (
 	"rotator/internal/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if act := spillProcesses[os.Getenv(spillProcessEnv)]; act != nil {
+		act(os.Getenv(spillDirEnv)) // we are a process that a test has started
+		return
+	}
+	pgtest.Main(m)
+}
 
 // open returns a log on the pool's database; it is closed after the test.
 func open(t testing.TB, pool *pgxpool.Pool, change ...func(*audit.Config)) *audit.Log {

@@ -89,15 +89,22 @@ func TestRollbackRunsAnOverlapOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestIncompleteListingDeletesNothing: the list lacks a third key, so that the
+// superseded one and its successor are both in it, and nothing else stands
+// against the deletion.
 func TestIncompleteListingDeletesNothing(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.project("p1", "api", 89*day)
+	for _, name := range []string{"b", "c", "d", "e", "f"} {
+		g.sim.AddKey("p1", name, time.Now())
+	}
 	g.run(jobs.Order{}, overlap(lap))
 	overlapped(lap)
 	heal := g.sim.Fault(sinchtest.Fault{Operation: "access_keys.list", Project: "p1", Do: sinchtest.DropItems(1)})
 	r := g.run(jobs.Order{}, overlap(lap))
-	if len(g.listed("p1")) != 2 || g.sent("access_keys.delete") != 0 {
+	g.wantExit(r, jobs.ExitRefused)
+	if res := g.only(r, jobs.Refused); !strings.Contains(string(res.Error), "list") || g.sent("access_keys.delete") != 0 {
 		t.Fatalf("a key was deleted on the word of an incomplete listing: %+v", r.Results)
 	}
 	heal()

@@ -82,10 +82,18 @@ type Secrets interface {
 	Destroy(ctx context.Context, path string, versions []int) error
 }
 
+// Spill keeps outcomes on disk while the audit log cannot be written. When
+// Write returns nil, they survive a crash of this process.
+type Spill interface {
+	Write(events ...audit.Event) error
+}
+
 // Log is the audit log. When a method returns nil, the events are committed,
 // together with the entry's state change.
 type Log interface {
 	Append(ctx context.Context, events ...audit.Event) error
+	// Stamp gives an event its id and time before it is written.
+	Stamp(e audit.Event) audit.Event
 	Commit(ctx context.Context, e audit.Entry) error
 	// OpenIntents returns a project's intents, from a sequence number on, of
 	// which nobody knows how they ended, and the log's size before it looked.

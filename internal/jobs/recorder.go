@@ -17,6 +17,7 @@ import (
 // are one transaction, so that a stale worker cannot begin anything.
 type Recorder struct {
 	Log    Log
+	Spill  Spill // nil: outcomes that the log does not take are lost to it
 	Logger *slog.Logger
 	// Lenient lets reads go on when the log cannot be written: for
 	// commands that change nothing (AUDIT.md section 4).
@@ -48,14 +49,31 @@ func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) er
 	if res.VaultVersion != 0 {
 		e.VaultVersion = res.VaultVersion
 	}
+	e = r.Log.Stamp(e)
 	err := r.Log.Append(context.WithoutCancel(ctx), e)
-	if err != nil && r.Lenient {
+	switch {
+	case err == nil:
+		return nil
+	case r.Lenient:
 		r.Logger.WarnContext(ctx, "call not recorded, going on since nothing is changed", "operation", c.Operation, "err", err)
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errLogDown, err)
+	return r.spill(ctx, e, err)
+}
+
+// spill keeps an outcome on disk that the log did not take: what was done is
+// done, and must not be forgotten. The next change finds the log closed. The
+// event keeps its id, by which a replay sees if it was written after all.
+func (r *Recorder) spill(ctx context.Context, e audit.Event, cause error) error {
+	if r.Spill == nil {
+		return fmt.Errorf("%w: %w", errLogDown, cause)
 	}
+	if err := r.Spill.Write(e); err != nil {
+		body, marshalErr := e.Marshal()
+		r.Logger.ErrorContext(ctx, "audit event could be kept nowhere but here", "event", string(body), "err", errors.Join(cause, err, marshalErr))
+		return fmt.Errorf("%w: %w; and spilling: %w", errLogDown, cause, err)
+	}
+	r.Logger.WarnContext(ctx, "audit log away, outcome spilled to disk", "operation", e.Op, "err", cause)
 	return nil
 }
 

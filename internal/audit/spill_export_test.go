@@ -1,0 +1,4 @@
+package audit
+
+// ParseLine is parseLine.
+var ParseLine = parseLine
