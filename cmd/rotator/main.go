@@ -27,6 +27,10 @@ var (
 )
 
 func main() {
+	if err := harden(); err != nil {
+		fmt.Fprintln(os.Stderr, "rotator:", err)
+		os.Exit(jobs.ExitUsage)
+	}
 	ctx, stop := untilSignal(context.Background())
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: osEnvironment{}})
 	stop()
