@@ -2,35 +2,45 @@ package main
 
 import (
 	"io"
-	"os"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress shows a bar on a terminal, and nothing elsewhere: the log tells.
+// progressEvery is how often progress is logged where there is no terminal.
+const progressEvery = 10 * time.Second
+
+// progress shows a bar on a terminal, and a log line now and then elsewhere.
 type progress struct {
-	mu   sync.Mutex
-	bar  *progressbar.ProgressBar
-	w    io.Writer
-	what string
+	mu     sync.Mutex
+	w      io.Writer // a terminal, or nil
+	bar    *progressbar.ProgressBar
+	logger *slog.Logger
+	what   string
+	said   time.Time
 }
 
-func newProgress(w io.Writer, what string) *progress {
-	if f, ok := w.(*os.File); !ok || !isTerminal(f) {
-		return &progress{}
+func newProgress(w io.Writer, logger *slog.Logger, what string) *progress {
+	p := &progress{logger: logger, what: what, said: time.Now()}
+	if isTerminal(w) {
+		p.w = w
 	}
-	return &progress{w: w, what: what}
+	return p
 }
 
-// show moves the bar. It may be called concurrently.
+// show notes how far it has come. It may be called concurrently.
 func (p *progress) show(done, total int) {
-	if p.w == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.w == nil {
+		if time.Since(p.said) >= progressEvery {
+			p.said = time.Now()
+			p.logger.Info("progress", "what", p.what, "done", done, "total", total)
+		}
+		return
+	}
 	if p.bar == nil {
 		p.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.what),

@@ -126,7 +126,7 @@ func (c *cli) runNow(ctx context.Context, o jobs.Order, output string) error {
 		return err
 	}
 	defer a.close(ctx)
-	bar := newProgress(c.err, "projects")
+	bar := newProgress(c.err, a.logger, "projects")
 	a.runner.Progress = bar.show
 	report, err := a.runner.Run(ctx, o)
 	bar.done()

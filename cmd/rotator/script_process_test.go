@@ -83,7 +83,7 @@ func ends(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	case <-time.After(processLimit):
 		_ = p.cmd.Process.Kill()
-		_ = <-p.ended
+		ts.Logf("%s: %v", args[0], <-p.ended)
 		ts.Fatalf("%s did not end; stderr:\n%s", args[0], p.err.String())
 	}
 	w.inspect(ts, p.out.String(), p.err.String())

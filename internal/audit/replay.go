@@ -103,7 +103,7 @@ func (l *Log) replayFile(ctx context.Context, conn *pgx.Conn, path string) (*Rep
 	defer f.Close() //nolint:errcheck // gives up the lock; nothing was written
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // names the file itself
+		return nil, err
 	}
 	if info.Size() == 0 { // its process died before, or could not make, its first write
 		return nil, putAway(path, "")
@@ -130,7 +130,7 @@ func take(path string) (*os.File, error) {
 		return nil, nil //nolint:nilnil // documented
 	}
 	if err != nil {
-		return nil, err //nolint:wrapcheck // names the file itself
+		return nil, err
 	}
 	locked, err := lock(f)
 	if !locked {
@@ -146,7 +146,7 @@ func putAway(path, aside string) error {
 		remove = func() error { return os.Rename(path, aside) }
 	}
 	if err := remove(); err != nil {
-		return err //nolint:wrapcheck // names the file itself
+		return err
 	}
 	return syncDir(filepath.Dir(path))
 }

@@ -40,7 +40,7 @@ func syncDir(dir string) error {
 // false: another has it, or had it and has removed the file since we opened
 // it. The system frees the lock of a process that dies.
 func lock(f *os.File) (bool, error) {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return false, nil
 	}
