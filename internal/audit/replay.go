@@ -103,7 +103,7 @@ func (l *Log) replayFile(ctx context.Context, conn *pgx.Conn, path string) (*Rep
 	defer f.Close() //nolint:errcheck // gives up the lock; nothing was written
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("looking at a spill file: %w", err)
 	}
 	if info.Size() == 0 { // its process died before, or could not make, its first write
 		return nil, putAway(path, "")
@@ -130,7 +130,7 @@ func take(path string) (*os.File, error) {
 		return nil, nil //nolint:nilnil // documented
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening a spill file: %w", err)
 	}
 	locked, err := lock(f)
 	if !locked {

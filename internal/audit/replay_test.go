@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,8 +13,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -156,6 +159,43 @@ func TestReplayInterrupted(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestReplayWaitsForTheHead: an event that is committed while the replay waits
+// for the head's lock, after its first look, is found nevertheless.
+func TestReplayWaitsForTheHead(t *testing.T) {
+	t.Parallel()
+	pool, dir := pgtest.New(t), t.TempDir()
+	log, other := open(t, pool), open(t, pool)
+	e := stamped("late")
+	leave(t, dir, "spill-p.jsonl", bodies(t, e))
+	locked, release := make(chan struct{}), make(chan struct{})
+	var g errgroup.Group
+	g.Go(func() error {
+		return other.Commit(t.Context(), audit.Entry{Events: []audit.Event{e}, Update: func(context.Context, pgx.Tx) (bool, error) {
+			close(locked)
+			<-release
+			return true, nil
+		}})
+	})
+	<-locked
+	var got []audit.Replayed
+	g.Go(func() (err error) {
+		got, err = log.Replay(t.Context(), dir, nil)
+		return err
+	})
+	const waiting = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+	for i := 0; i < 300 && !get[bool](t, pool, waiting); i++ {
+		time.Sleep(10 * time.Millisecond)
+	}
+	close(release)
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Events != 0 || got[0].Duplicates != 1 {
+		t.Errorf("replayed %+v, want one duplicate", got)
+	}
+	checkLog(t, pool, 2)
 }
 
 // TestReplayWithoutPostgres: own events stay in the one file that grows.

@@ -1,4 +1,6 @@
 package audit
 
-// ParseLine is parseLine.
-var ParseLine = parseLine
+var (
+	ParseLine = parseLine
+	Lock      = lock
+)

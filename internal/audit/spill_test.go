@@ -157,6 +157,38 @@ func TestSpillKeepsToItself(t *testing.T) {
 	if got := files(t, dir)["spill-p.jsonl"]; got != bodies(t, c) {
 		t.Errorf("after its removal the file holds %q", got)
 	}
+	if err := errors.Join(first.Close(), openSpill(t, dir, "p").Write(a)); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, dir); len(got) != 3 || got["spill-p.jsonl"] != bodies(t, c) {
+		t.Errorf("beside a predecessor's file: %v", got)
+	}
+}
+
+// TestLock: one holder at a time, and none of a file that was removed by an
+// earlier one.
+func TestLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	var f [2]*os.File
+	for i := range f {
+		var err error
+		if f[i], err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		defer f[i].Close()
+	}
+	for i, want := range []bool{true, false} {
+		if got, err := audit.Lock(f[i]); got != want || err != nil {
+			t.Errorf("lock %d: %v %v, want %v", i, got, err, want)
+		}
+	}
+	if err := errors.Join(os.Remove(path), f[0].Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := audit.Lock(f[1]); got || err != nil {
+		t.Errorf("lock of a removed file: %v %v", got, err)
+	}
 }
 
 func TestSpillConcurrently(t *testing.T) {
