@@ -81,7 +81,7 @@ func (s *selection) order() (jobs.Order, error) {
 func (c *cli) runNowCommand() *cobra.Command {
 	var s selection
 	var output string
-	var dryRun, ignorePause bool
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "run-now",
 		Short: "One run over all projects now",
@@ -116,7 +116,6 @@ guard refused something, or a limit or a full project left due work undone;
 	s.register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done, as `rotator plan` does")
-	cmd.Flags().BoolVar(&ignorePause, "ignore-pause", false, "with --compromised: run although rotator is paused; logged")
 	return cmd
 }
 

@@ -191,12 +191,12 @@ func (a *attempt) supersede(ctx context.Context, version int) error {
 	}
 	err = a.published(ctx, published{
 		rotation: a.id, credential: a.step.Credential, path: a.path, version: version, at: now,
-		key: a.key.ID, old: a.step.Key.ID, overlap: a.step.Overlap,
+		key: a.key.ID, old: a.step.Key.ID, overlap: a.step.Overlap, gone: a.step.Trigger == rotation.Drift,
 	})
 	if err != nil {
 		return failedAt("supersede", err)
 	}
-	if a.step.Key.ID == "" || rotation.ParseName(a.step.Key.DisplayName).Superseded {
+	if a.step.Key.ID == "" || a.step.Trigger == rotation.Drift || rotation.ParseName(a.step.Key.DisplayName).Superseded {
 		return nil
 	}
 	name := rotation.SupersededName(a.step.Key.DisplayName, now)
@@ -215,6 +215,7 @@ type published struct {
 	version                    int
 	at                         time.Time
 	key, old                   string
+	gone                       bool // the old key had vanished
 	overlap                    time.Duration
 }
 
@@ -223,7 +224,7 @@ func (w *work) published(ctx context.Context, p published) error {
 	e.Key, e.Replaces, e.Rotation = p.key, p.old, p.rotation
 	e.VaultPath, e.VaultVersion, e.OverlapS = p.path, p.version, wholeSeconds(p.overlap)
 	events := []audit.Event{e}
-	if p.old != "" {
+	if p.old != "" && !p.gone {
 		old := event(ctx, audit.KeySuperseded)
 		old.Key, old.Replaces, old.Rotation, old.RetireAt = p.old, "", p.rotation, p.at.Add(p.overlap).UTC()
 		events = append(events, old)

@@ -69,7 +69,7 @@ func (w *work) settlePublished(ctx context.Context, rec rotation.Record, pub pub
 	rec.State, rec.NewKeyID, rec.PublishedAt = rotation.Published, pub.KeyID, pub.CreatedAt
 	return rec, w.published(w.about(ctx, rec), published{
 		rotation: rec.ID, credential: rec.Credential, path: path, version: pub.Number, at: pub.CreatedAt,
-		key: pub.KeyID, old: rec.OldKeyID, overlap: rec.Overlap,
+		key: pub.KeyID, old: rec.OldKeyID, overlap: rec.Overlap, gone: rec.Trigger == rotation.Drift,
 	})
 }
 
