@@ -176,7 +176,7 @@ func TestLock(t *testing.T) {
 		if f[i], err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		defer f[i].Close()
+		defer f[i].Close() //nolint:errcheck // a test file
 	}
 	for i, want := range []bool{true, false} {
 		if got, err := audit.Lock(f[i]); got != want || err != nil {
