@@ -30,26 +30,6 @@ type view struct {
 	problems []string       // labels that change nothing, and why
 }
 
-// stepError says at which step work on a project or credential failed.
-type stepError struct {
-	step string
-	err  error
-}
-
-func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
-func (e *stepError) Unwrap() error { return e.err }
-
-func failedAt(step string, err error) error { return &stepError{step: step, err: err} }
-
-// stepOf returns the step of an error, "other" if it names none.
-func stepOf(err error) string {
-	var s *stepError
-	if errors.As(err, &s) {
-		return s.step
-	}
-	return "other"
-}
-
 // look gathers the facts about a project.
 func (l *looker) look(ctx context.Context, p state.Project) (*view, error) {
 	listing, err := l.Keys.ListKeys(ctx, p.ID)

@@ -13,10 +13,6 @@ import (
 	"rotator/internal/vault"
 )
 
-// errMovedOn means that something changed between two looks, so that the
-// decision must be made again.
-var errMovedOn = errors.New("the project changed meanwhile")
-
 // remove deletes a superseded key or an orphan. First Vault is made safe
 // (nobody can roll back to the key, no late publication can name it), then
 // everything that the decision rests on is looked at again, and only if the

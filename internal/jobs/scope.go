@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 
@@ -36,10 +35,6 @@ func within(ctx context.Context, edit func(*scope)) context.Context {
 	edit(&s)
 	return context.WithValue(ctx, scopeKey{}, s)
 }
-
-// errLeaseLost ends work on a project: the lease ran out, or another process
-// has it now. Nothing more is sent; the next run settles what was begun.
-var errLeaseLost = errors.New("the lease of the project was lost to another process or ran out")
 
 // lease is the lease under which a worker works, and how to end its work.
 type lease struct {

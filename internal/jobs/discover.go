@@ -1,0 +1,80 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"rotator/internal/call"
+	"rotator/internal/sinch"
+	"rotator/internal/state"
+)
+
+// discover notes the parent and its subprojects. When Sinch refuses the list
+// of subprojects, what is known already is worked on, and the run says so.
+func (s *run) discover(ctx context.Context) error {
+	page := []state.Discovered{{ID: s.Parent}}
+	flush := func() error {
+		err := s.State.Discover(ctx, s.id, page)
+		s.total += len(page)
+		page = page[:0]
+		return err //nolint:wrapcheck // state says what it was doing
+	}
+	for sub, err := range s.Directory.Subprojects(ctx, s.Parent) {
+		if err != nil {
+			if fatal(err) {
+				return fmt.Errorf("listing subprojects: %w", err)
+			}
+			s.known = true
+			s.report.add(Result{ProjectID: s.Parent, Action: Failed, Error: Text(call.Sanitize("listing subprojects: " + err.Error()))})
+			break
+		}
+		if sub.Deleted || sub.ID == s.Parent {
+			continue
+		}
+		if err := checkID(sub.ID); err != nil {
+			s.report.add(Result{ProjectID: call.Sanitize(sub.ID), Action: Failed, Error: Text(err.Error())})
+			continue
+		}
+		page = append(page, discovered(sub))
+		if len(page) == 500 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if s.known {
+		return nil
+	}
+	_, err := s.State.Vanished(ctx, s.id)
+	return err //nolint:wrapcheck // as above
+}
+
+// plainID is what a project id may look like to be a part of a URL, of a Vault
+// path and of the database without further thought. Sinch's own are ULIDs,
+// UUIDs or dashless hex.
+var plainID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+func checkID(id string) error {
+	if !plainID.MatchString(id) {
+		return errors.New("the project's id is not one that can stand in a Vault path; nothing is done in this project, report it to Sinch")
+	}
+	return nil
+}
+
+func discovered(sub sinch.Subproject) state.Discovered {
+	d := state.Discovered{
+		ID: sub.ID, ParentID: sub.ParentID, Name: call.Clean(sub.DisplayName, 1024), Labels: map[string]string{},
+	}
+	if !sub.CreatedAt.IsZero() {
+		d.CreatedAt = &sub.CreatedAt
+	}
+	for k, v := range sub.Labels {
+		d.Labels[call.Clean(k, 1024)] = call.Clean(v, 1024)
+	}
+	return d
+}
