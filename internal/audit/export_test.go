@@ -22,3 +22,10 @@ func RestoreTree(size int64, root, frontier []byte) (Tree, error) {
 
 // ParseStatus is parseStatus.
 var ParseStatus = parseStatus
+
+// Queued is how many entries wait for the writer.
+func (l *Log) Queued() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}

@@ -109,7 +109,9 @@ func TestCloseDrains(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(50 * time.Millisecond) // until all nine are queued
+	for log.Queued() < 9 {
+		time.Sleep(time.Millisecond)
+	}
 	cancel()
 	waiting.Wait()
 	if err := log.Close(impatient); !errors.Is(err, context.Canceled) {
