@@ -99,7 +99,9 @@ func together(t *testing.T, log *audit.Log, entries []audit.Entry) []error {
 	for i, e := range entries {
 		answers[i] = make(chan error, 1)
 		go func() { answers[i] <- log.Commit(t.Context(), e) }()
-		time.Sleep(20 * time.Millisecond) // until it is queued, before the next
+		for log.Queued() <= i { // before the next
+			time.Sleep(time.Millisecond)
+		}
 	}
 	close(release)
 	got := []error{<-done}

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // open returns a log on the pool's database; it is closed after the test.
 func open(t testing.TB, pool *pgxpool.Pool, change ...func(*audit.Config)) *audit.Log {
 	t.Helper()
-	cfg := audit.Config{Pool: pool, Timeout: 20 * time.Second, Common: audit.Event{Actor: "schedule@host", Host: "host", Build: "v1.2.3"}}
+	cfg := audit.Config{Pool: pool, Timeout: time.Minute, Common: audit.Event{Actor: "schedule@host", Host: "host", Build: "v1.2.3"}}
 	for _, c := range change {
 		c(&cfg)
 	}

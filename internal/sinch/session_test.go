@@ -51,7 +51,7 @@ func TestManyCallersShareOneRefusal(t *testing.T) {
 		})
 	}
 	<-held.Arrived()
-	time.Sleep(100 * time.Millisecond) // let the others queue up
+	time.Sleep(time.Second) // let the others queue up
 	held.Release()
 	wg.Wait()
 	if n := g.sent(opExchange); n > 2 {
