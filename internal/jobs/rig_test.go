@@ -101,7 +101,7 @@ func (g *rig) runner(edits ...func(*jobs.Config)) *jobs.Runner {
 	}
 	sinchCfg := sinch.Config{
 		AuthURL: g.url + "/oauth2/token", AccessKeysURL: g.url, SubprojectsURL: g.url, Subprojects: "auto", AuthMethod: "oauth2",
-		TokenBurst: 30, Timeout: 5 * time.Second, VerifyTimeout: 5 * time.Second,
+		TokenBurst: 30, Timeout: 30 * time.Second, VerifyTimeout: 30 * time.Second,
 		Recorder: recorder, Logger: logger, MaxConns: 16,
 	}
 	if g.tune != nil {

@@ -13,26 +13,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
-	"sort"
 	"strings"
-	"sync"
-	"weak"
 )
 
 // Redacted is what a Value prints instead of its text.
 const Redacted = "[redacted]"
 
-// scrubMin is the shortest text, in bytes, that Scrub replaces: shorter ones
-// would maul ordinary words and are not secrets worth the name.
-const scrubMin = 6
-
 // Value is a secret text. The zero Value is an absent secret. Copies share
 // the text; it is forgotten when the last copy is garbage.
 type Value struct{ text *string }
-
-// live holds every Value's text weakly: what no Value refers to is not kept.
-var live sync.Map // weak.Pointer[string] → struct{}
 
 // New returns text as a secret. An empty text gives the zero Value.
 func New(text string) Value {
@@ -41,9 +30,7 @@ func New(text string) Value {
 	}
 	p := new(string)
 	*p = strings.Clone(text)
-	w := weak.Make(p)
-	live.Store(w, struct{}{})
-	runtime.AddCleanup(p, func(w weak.Pointer[string]) { live.Delete(w) }, w)
+	remember(p)
 	return Value{text: p}
 }
 
@@ -96,22 +83,4 @@ func (v Value) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 func (v *Value) EnvDecode(text string) error {
 	*v = New(text)
 	return nil
-}
-
-// Scrub returns text with every live secret in it replaced by "[redacted]",
-// the longest first, so that a secret that contains another leaves no rest.
-func Scrub(text string) string {
-	var known []string
-	live.Range(func(k, _ any) bool {
-		w, ok := k.(weak.Pointer[string])
-		if p := w.Value(); ok && p != nil && len(*p) >= scrubMin && strings.Contains(text, *p) {
-			known = append(known, *p)
-		}
-		return true
-	})
-	sort.Slice(known, func(i, j int) bool { return len(known[i]) > len(known[j]) })
-	for _, s := range known {
-		text = strings.ReplaceAll(text, s, Redacted)
-	}
-	return text
 }
