@@ -197,7 +197,7 @@ func holdLease(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[1])
 	ts.Check(err)
 	l, err := state.New(w.pool).Claim(w.t.Context(), state.Claiming{
-		Owner: uuid.New(), Run: uuid.New(), Length: d, Only: args[:1], Known: true,
+		Owner: uuid.New(), Since: time.Now().Add(time.Minute), Length: d, Only: args[:1], Known: true,
 	})
 	ts.Check(err)
 	if l == nil {

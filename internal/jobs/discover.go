@@ -16,7 +16,7 @@ import (
 func (s *run) discover(ctx context.Context) error {
 	page := []state.Discovered{{ID: s.Parent}}
 	flush := func() error {
-		err := s.State.Discover(ctx, s.id, page)
+		err := s.State.Discover(ctx, page)
 		s.total += len(page)
 		page = page[:0]
 		return err //nolint:wrapcheck // state says what it was doing
@@ -50,7 +50,7 @@ func (s *run) discover(ctx context.Context) error {
 	if s.known {
 		return nil
 	}
-	_, err := s.State.Vanished(ctx, s.id)
+	_, err := s.State.Vanished(ctx, s.report.StartedAt)
 	return err //nolint:wrapcheck // as above
 }
 

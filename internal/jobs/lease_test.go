@@ -64,7 +64,7 @@ func TestTwoProcessesRotateEachCredentialOnce(t *testing.T) {
 func (g *rig) claimed(project string, length time.Duration) *state.Lease {
 	g.t.Helper()
 	l, err := state.New(g.pool).Claim(g.t.Context(), state.Claiming{
-		Owner: uuid.New(), Run: uuid.New(), Length: length, Only: []string{project}, Known: true,
+		Owner: uuid.New(), Since: time.Now().Add(time.Minute), Length: length, Only: []string{project}, Known: true,
 	})
 	if err != nil || l == nil {
 		g.t.Fatalf("claiming %s: %v, %v", project, l, err)

@@ -51,8 +51,11 @@ func (s *run) project(ctx context.Context, l *state.Lease) error {
 		err = w.why(ctx, err)
 	}
 	w.conclude(ctx, err)
-	if errors.Is(err, errLogDown) {
+	switch {
+	case errors.Is(err, errLogDown):
 		return err
+	case errors.Is(err, errLeaseLost):
+		s.leave(l.Project.ID)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,6 +121,11 @@ func (r *Report) looked(keys int, matched bool, warnings []string) {
 	r.Keys += keys
 	r.matched = r.matched || matched
 	r.Warnings = append(r.Warnings, warnings...)
+}
+
+// tells reports whether there is a result for the project.
+func (r *Report) tells(project string) bool {
+	return slices.ContainsFunc(r.Results, func(res Result) bool { return res.ProjectID == project })
 }
 
 // counters are what the run's closing event says.

@@ -36,7 +36,7 @@ func (w *work) resolve(ctx context.Context, v *view) error {
 		}
 		e := intent.Event
 		e.ID, e.TimeUS, e.Phase, e.Run = "", 0, audit.Resolved, w.id.String()
-		e.Outcome, e.Reason = audit.Error, "not applied: "+evidence
+		e.Outcome, e.Reason = audit.Unknown, "not applied yet, though it may still arrive: "+evidence
 		if applied {
 			e.Outcome, e.Reason = audit.OK, "applied: "+evidence
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,8 @@ type run struct {
 	deletions budget
 	streak    streak
 	done      atomic.Int64
+	claiming  sync.Mutex // guards not
+	not       []string   // projects that the run is not to claim again
 	total     int
 }
 
@@ -136,7 +139,7 @@ func (s *run) sweep(ctx context.Context) error {
 		return err
 	}
 	claim := state.Claiming{
-		Owner: s.Process, Run: s.id, Length: s.Lease, Only: s.order.Projects, Due: s.order.Due, Known: s.known,
+		Owner: s.Process, Since: s.report.StartedAt, Length: s.Lease, Only: s.order.Projects, Due: s.order.Due, Known: s.known,
 		Except: s.self.project,
 	}
 	if err := s.workers(ctx, claim); err != nil {
@@ -186,7 +189,7 @@ func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 	for range max(s.Concurrency, 1) {
 		g.Go(func() error {
 			for !s.stopping() && (!s.streak.over() || len(claim.Only) == 1) {
-				l, err := s.State.Claim(ctx, claim)
+				l, err := s.claim(ctx, claim)
 				if err != nil || l == nil {
 					return err //nolint:wrapcheck // state says what it was doing
 				}
@@ -201,6 +204,27 @@ func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 		})
 	}
 	return g.Wait() //nolint:wrapcheck // as above
+}
+
+// claim takes the next project. Another run's look serves a plain order as
+// well as our own; what a person asks for only this run does, so it keeps
+// account of the projects itself.
+func (s *run) claim(ctx context.Context, c state.Claiming) (*state.Lease, error) {
+	s.claiming.Lock()
+	defer s.claiming.Unlock()
+	c.Again, c.Not = s.order.Request.Force || s.order.Request.Compromised, s.not
+	l, err := s.State.Claim(ctx, c)
+	if l != nil && c.Again {
+		s.not = append(s.not, l.Project.ID)
+	}
+	return l, err //nolint:wrapcheck // state says what it was doing
+}
+
+// leave keeps the run from claiming the project again.
+func (s *run) leave(project string) {
+	s.claiming.Lock()
+	defer s.claiming.Unlock()
+	s.not = append(s.not, project)
 }
 
 // leftover reports the due projects that another process works on.
@@ -221,6 +245,9 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 	}
 	for _, b := range busy {
 		s.report.matched = true
+		if s.report.tells(b.ID) {
+			continue // it was ours until the lease was lost
+		}
 		if asked := s.order.Request.Force || s.order.Request.Compromised; b.Due || asked {
 			s.report.add(Result{
 				ProjectID: b.ID, Action: Skipped, cause: causeBusy,

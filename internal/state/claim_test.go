@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"rotator/internal/state"
 )
@@ -27,7 +26,7 @@ func TestClaimOrder(t *testing.T) {
 
 func TestClaimOnlyWhatBelongsToTheRun(t *testing.T) {
 	t.Parallel()
-	later := func(c *state.Claiming) { c.Run, c.Known = uuid.New(), true }
+	later := time.Now().Add(time.Minute)
 	tests := map[string]struct {
 		edit func(*state.Claiming)
 		want []string
@@ -36,14 +35,15 @@ func TestClaimOnlyWhatBelongsToTheRun(t *testing.T) {
 		"only":                      {func(c *state.Claiming) { c.Only = []string{"b", "x"} }, []string{"b"}},
 		"except":                    {func(c *state.Claiming) { c.Except = "b" }, []string{"a", "c"}},
 		"due":                       {func(c *state.Claiming) { c.Due = true }, []string{"a", "b"}},
-		"known":                     {later, []string{"a", "b", "c", "unseen"}},
-		"another run saw nothing":   {func(c *state.Claiming) { c.Run = uuid.New() }, []string{}},
+		"known":                     {func(c *state.Claiming) { c.Since, c.Known = later, true }, []string{"a", "b", "c", "unseen"}},
+		"another run saw nothing":   {func(c *state.Claiming) { c.Since = later }, []string{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newRig(t, "a", "b", "c")
-			g.discover(uuid.New(), "unseen", "gone")
+			g.discover("unseen", "gone")
+			g.exec(`UPDATE rotator.project SET seen_at = now() - interval '1 hour' WHERE id = 'unseen'`)
 			g.exec(`UPDATE rotator.project SET gone_at = now() WHERE id = 'gone'`)
 			g.exec(`UPDATE rotator.project SET next_check_at = now() + interval '1 hour' WHERE id = 'c'`)
 			got := g.claimed(g.claiming(test.edit))

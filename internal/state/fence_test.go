@@ -30,7 +30,7 @@ const (
 func (g *rig) dump() (rows []string) {
 	g.Helper()
 	found, err := g.pool.Query(g.Context(), `
-		SELECT 'project ' || (to_jsonb(p) - 'fence' - 'lease_owner' - 'lease_expires_at' - 'checked_run')::text FROM rotator.project p
+		SELECT 'project ' || (to_jsonb(p) - 'fence' - 'lease_owner' - 'lease_expires_at' - 'next_check_at')::text FROM rotator.project p
 		UNION ALL SELECT 'credential ' || to_jsonb(c)::text FROM rotator.credential c
 		UNION ALL SELECT 'rotation ' || to_jsonb(r)::text FROM rotator.rotation r
 		UNION ALL SELECT 'key ' || to_jsonb(k)::text FROM rotator.access_key k ORDER BY 1`)
@@ -75,6 +75,7 @@ func guarded(l *state.Lease) map[string]state.Change {
 		"known":      l.RotationKnown(newRotation("0000000000005", "web", ""), "k9", 1, time.Now()),
 		"snapshot":   l.Snapshot([]state.SeenKey{{ID: "k5", Credential: "api", State: "current", CreatedAt: time.Now()}}, []byte{2}),
 		"key gone":   l.KeyGone("k0"),
+		"policy":     l.Policy("max_age=1h"),
 		"credential": l.CredentialFailed("api", "sinch/p/api", "broken", 3),
 		"current":    l.CredentialCurrent("api", "sinch/p/api", "k3"),
 		"two at once": state.All(
@@ -141,7 +142,7 @@ func TestAClaimWaitsForACommit(t *testing.T) {
 			t.Errorf("went through beside an open transaction that rests on the lease: %s", change)
 		}
 	}
-	other := g.claiming(func(c *state.Claiming) { c.Run, c.Known = uuid.New(), true })
+	other := g.claiming(func(c *state.Claiming) { c.Since, c.Known = g.now(), true })
 	if again := g.claim(other); again != nil {
 		t.Error("the project was claimed")
 	}

@@ -37,24 +37,29 @@ type Project struct {
 // Claiming says which projects may be claimed, and by whom.
 type Claiming struct {
 	Owner  uuid.UUID
-	Run    uuid.UUID     // a run looks at a project once
+	Since  time.Time     // when the run began: what any run was done with after that has been looked at
 	Length time.Duration // of the lease
 	Only   []string      // project ids; empty means all
 	Due    bool          // only those whose next check is due
 	// Known also claims projects that this run's discovery has not seen,
 	// for when discovery itself was refused.
 	Known bool
+	// Again also claims what another run was done with since: for an order
+	// that no other run carries out.
+	Again bool
+	Not   []string // project ids that are not claimed
 	// Except is a project that is left for later: the one that holds
 	// rotator's own key is the last of a run.
 	Except string
 }
 
 // eligible is the condition that a project belongs to the run, with the
-// arguments $1 run, $2 only, $3 due, $4 known, $5 except.
-const eligible = `gone_at IS NULL AND checked_run IS DISTINCT FROM $1
+// arguments $1 since, $2 only, $3 due, $4 known, $5 except. Discovery by another
+// run at the same time serves as well as the run's own.
+const eligible = `gone_at IS NULL
 	AND (cardinality($2::text[]) = 0 OR id = ANY ($2))
 	AND (NOT $3 OR next_check_at <= now())
-	AND ($4 OR seen_run = $1) AND id <> $5`
+	AND ($4 OR seen_at >= $1) AND id <> $5`
 
 // Claim takes the lease of the next project of a run that nobody works on:
 // healthy ones first, then the one that has waited longest. It returns nil
@@ -64,15 +69,16 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 		WITH next AS (
 			SELECT id FROM rotator.project
 			WHERE `+eligible+` AND (lease_expires_at IS NULL OR lease_expires_at < now())
+				AND NOT id = ANY ($9) AND ($8 OR checked_at IS NULL OR checked_at < $1)
 			ORDER BY (failures > 0), next_check_at, id
 			LIMIT 1 FOR UPDATE SKIP LOCKED
 		)
 		UPDATE rotator.project p
-		SET fence = fence + 1, lease_owner = $6, lease_expires_at = now() + $7::interval, checked_run = $1,
+		SET fence = fence + 1, lease_owner = $6, lease_expires_at = now() + $7::interval,
 			next_check_at = least(next_check_at, now()) -- until Release: a worker that dies leaves work behind
 		FROM next WHERE p.id = next.id
 		RETURNING p.fence, p.`+qualified,
-		c.Run, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length))
+		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not))
 	if err != nil {
 		return nil, fmt.Errorf("claiming a project: %w", err)
 	}
@@ -107,7 +113,7 @@ func (s *Store) Busy(ctx context.Context, c Claiming) ([]Busy, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT id, name, next_check_at <= now() AS due, lease_expires_at AS until FROM rotator.project
 		WHERE `+eligible+` AND lease_expires_at >= now() ORDER BY id`,
-		c.Run, list(c.Only), c.Due, c.Known, c.Except)
+		c.Since, list(c.Only), c.Due, c.Known, c.Except)
 	if err != nil {
 		return nil, fmt.Errorf("listing busy projects: %w", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -17,19 +16,19 @@ type Discovered struct {
 	CreatedAt          *time.Time
 }
 
-// Discover notes projects that a run has seen, a page at a time.
-func (s *Store) Discover(ctx context.Context, run uuid.UUID, page []Discovered) error {
+// Discover notes projects that Sinch has just listed, a page at a time.
+func (s *Store) Discover(ctx context.Context, page []Discovered) error {
 	var batch pgx.Batch
 	for _, d := range page {
 		if d.Labels == nil {
 			d.Labels = map[string]string{}
 		}
 		batch.Queue(`
-			INSERT INTO rotator.project (id, parent_id, name, labels, created_at, seen_run)
-			VALUES ($1, $2, $3, $4, $5, $6)
+			INSERT INTO rotator.project (id, parent_id, name, labels, created_at)
+			VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (id) DO UPDATE SET parent_id = excluded.parent_id, name = excluded.name,
-				labels = excluded.labels, created_at = excluded.created_at, seen_run = excluded.seen_run, gone_at = NULL`,
-			d.ID, d.ParentID, d.Name, d.Labels, d.CreatedAt, run)
+				labels = excluded.labels, created_at = excluded.created_at, seen_at = now(), gone_at = NULL`,
+			d.ID, d.ParentID, d.Name, d.Labels, d.CreatedAt)
 	}
 	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("noting discovered projects: %w", err)
@@ -37,12 +36,12 @@ func (s *Store) Discover(ctx context.Context, run uuid.UUID, page []Discovered) 
 	return nil
 }
 
-// Vanished marks the projects that a complete discovery has not seen: they
-// were deleted at Sinch. They come back when they are seen again. It returns
+// Vanished marks the projects that a complete discovery, begun at since, has
+// not seen: they were deleted at Sinch. They come back when they are seen again. It returns
 // how many there were.
-func (s *Store) Vanished(ctx context.Context, run uuid.UUID) (int64, error) {
+func (s *Store) Vanished(ctx context.Context, since time.Time) (int64, error) {
 	tag, err := s.pool.Exec(ctx, `UPDATE rotator.project SET gone_at = now()
-		WHERE gone_at IS NULL AND seen_run IS DISTINCT FROM $1`, run)
+		WHERE gone_at IS NULL AND seen_at < $1`, since)
 	if err != nil {
 		return 0, fmt.Errorf("marking vanished projects: %w", err)
 	}

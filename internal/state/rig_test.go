@@ -17,25 +17,35 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 type rig struct {
 	*testing.T
 	*state.Store
-	pool *pgxpool.Pool
-	run  uuid.UUID // that has seen every project
+	pool  *pgxpool.Pool
+	run   uuid.UUID
+	since time.Time // before every project was seen
 }
 
 func newRig(t *testing.T, projects ...string) *rig {
 	t.Helper()
 	pool := pgtest.New(t)
 	g := &rig{T: t, Store: state.New(pool), pool: pool, run: uuid.New()}
-	g.discover(g.run, projects...)
+	g.since = g.now()
+	g.discover(projects...)
 	return g
 }
 
-func (g *rig) discover(run uuid.UUID, projects ...string) {
+func (g *rig) discover(projects ...string) {
 	g.Helper()
 	page := []state.Discovered{}
 	for _, id := range projects {
 		page = append(page, state.Discovered{ID: id, Name: "Project " + id})
 	}
-	g.must(g.Discover(g.Context(), run, page))
+	g.must(g.Discover(g.Context(), page))
+}
+
+// now is the database's clock.
+func (g *rig) now() time.Time {
+	g.Helper()
+	now, err := g.Now(g.Context())
+	g.must(err)
+	return now
 }
 
 func (g *rig) must(err error) {
@@ -61,7 +71,7 @@ func (g *rig) count(sql string, args ...any) (n int) {
 
 // claiming is a claim of the rig's run, changed by edits.
 func (g *rig) claiming(edits ...func(*state.Claiming)) state.Claiming {
-	c := state.Claiming{Owner: uuid.New(), Run: g.run, Length: time.Minute}
+	c := state.Claiming{Owner: uuid.New(), Since: g.since, Length: time.Minute}
 	for _, edit := range edits {
 		edit(&c)
 	}
@@ -89,7 +99,7 @@ func (g *rig) claimed(c state.Claiming) []string {
 // lease claims p, which must be there to be claimed.
 func (g *rig) lease(p string) *state.Lease {
 	g.Helper()
-	l := g.claim(g.claiming(func(c *state.Claiming) { c.Only, c.Run, c.Known = []string{p}, uuid.New(), true }))
+	l := g.claim(g.claiming(func(c *state.Claiming) { c.Only, c.Since, c.Known = []string{p}, g.now(), true }))
 	if l == nil {
 		g.Fatalf("project %s cannot be claimed", p)
 	}

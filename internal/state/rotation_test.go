@@ -141,20 +141,20 @@ func TestSnapshotKnowsWhatIsListed(t *testing.T) {
 func TestVanishedProjectsComeBack(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, "a", "b", "c")
-	next := uuid.New()
-	g.discover(next, "a", "d")
+	next := g.now()
+	g.discover("a", "d")
 	n, err := g.Vanished(t.Context(), next)
 	if err != nil || n != 2 {
 		t.Errorf("%d vanished, %v; want b and c", n, err)
 	}
-	all := func(c *state.Claiming) { c.Run, c.Known = uuid.New(), true }
+	all := func(c *state.Claiming) { c.Since, c.Known = g.now(), true }
 	if got := g.claimed(g.claiming(all)); !slices.Equal(got, []string{"a", "d"}) {
 		t.Errorf("projects left: %v", got)
 	}
-	last := uuid.New()
-	g.discover(last, "a", "b")
+	last := g.now()
+	g.discover("a", "b")
 	g.exec(`UPDATE rotator.project SET lease_expires_at = NULL`)
-	if got := g.claimed(g.claiming(func(c *state.Claiming) { c.Run = last })); !slices.Equal(got, []string{"a", "b"}) {
+	if got := g.claimed(g.claiming(func(c *state.Claiming) { c.Since = last })); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("projects after b came back: %v", got)
 	}
 }
@@ -234,7 +234,7 @@ func TestWriterRoleCanDoItsWork(t *testing.T) {
 	if who := g.count(`SELECT count(*) WHERE current_user = '` + writer + `'`); who != 1 {
 		t.Fatal("the pool is not the writer's")
 	}
-	g.discover(g.run, "p")
+	g.discover("p")
 	l := g.lease("p")
 	for name, c := range guarded(l) {
 		if _, err := g.Apply(t.Context(), c); err != nil {
