@@ -76,9 +76,12 @@ func (w *work) conclude(ctx context.Context, err error) {
 	p := w.lease.Project
 	if err != nil {
 		r := Result{Action: Failed, Error: Text(message(err))}
-		if notReady(p, err) {
+		switch {
+		case notReady(p, err):
 			r.Action, r.Error = Skipped, "the subproject is younger than a minute and not ready yet; the next run takes it up"
-		} else {
+		case errors.Is(err, errLeaseLost):
+			r.Action, r.cause = Skipped, causeBusy // somebody else works on it, or will
+		default:
 			w.failed = err
 			w.Logger.ErrorContext(ctx, "project failed", "project", p.ID, "step", stepOf(err), "err", message(err))
 		}

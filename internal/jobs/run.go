@@ -191,7 +191,7 @@ func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 			for !s.stopping() && (!s.streak.over() || len(claim.Only) == 1) {
 				l, err := s.claim(ctx, claim)
 				if err != nil || l == nil {
-					return err //nolint:wrapcheck // state says what it was doing
+					return err
 				}
 				if err := s.project(ctx, l); err != nil {
 					return err

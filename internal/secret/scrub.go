@@ -16,8 +16,8 @@ type prefix [6]byte
 // bucket is a hash of the prefix's first four bytes: most places of a text are
 // told by it alone to begin no secret.
 func (p prefix) bucket() uint16 {
-	const fibonacci = 2654435761                                       // 2^32 divided by the golden ratio
-	return uint16(binary.LittleEndian.Uint32(p[:4]) * fibonacci >> 16) //nolint:gosec // the upper half
+	const fibonacci = 2654435761 // 2^32 divided by the golden ratio
+	return uint16(binary.LittleEndian.Uint32(p[:4]) * fibonacci >> 16)
 }
 
 // live holds every Value's text weakly, by its prefix, so that scrubbing takes
