@@ -41,8 +41,8 @@ func (b *book) Outcome(_ context.Context, c call.Call, r call.Result) error {
 	return b.lose
 }
 
-// send sends one labelled request through a Transport.
-func send(t *testing.T, b *book, l call.Label, method, url string, body io.Reader) (*http.Response, error) {
+// send sends one labelled request through a Transport and returns the body.
+func send(t *testing.T, b *book, l call.Label, method, url string, body io.Reader) (string, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(call.With(t.Context(), l), method, url, body)
 	if err != nil {
@@ -50,10 +50,12 @@ func send(t *testing.T, b *book, l call.Label, method, url string, body io.Reade
 	}
 	client := &http.Client{Transport: &call.Transport{Service: call.Sinch, Base: new(http.Transport), Recorder: b}}
 	resp, err := client.Do(req)
-	if err == nil {
-		t.Cleanup(func() { _ = resp.Body.Close() })
+	if err != nil {
+		return "", err
 	}
-	return resp, err
+	defer func() { _ = resp.Body.Close() }()
+	got, err := io.ReadAll(resp.Body)
+	return string(got), err
 }
 
 func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
@@ -73,11 +75,8 @@ func TestIntentComesBeforeTheCall(t *testing.T) {
 		w.Header().Set("X-Request-Id", "req-1")
 		_, _ = w.Write([]byte("made"))
 	})
-	resp, err := send(t, b, call.Label{Operation: "access_keys.create", Mutating: true}, http.MethodPost, s.URL+"/v1?pageToken=opaque", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "made" {
+	body, err := send(t, b, call.Label{Operation: "access_keys.create", Mutating: true}, http.MethodPost, s.URL+"/v1?pageToken=opaque", strings.NewReader("{}"))
+	if err != nil || body != "made" {
 		t.Errorf("body %q, %v", body, err)
 	}
 	c := b.calls[0]
