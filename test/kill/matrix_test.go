@@ -156,7 +156,7 @@ func (sc scenario) kill(t *testing.T, m mark, after bool) int {
 	t.Helper()
 	w := sc.world(t)
 	w.die(m, after)
-	w.outlast()
+	w.expire()
 	runs := w.converge()
 	w.check(sc.keys)
 	w.checkInventory()
