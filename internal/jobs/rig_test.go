@@ -50,6 +50,7 @@ type rig struct {
 	log    *audit.Log
 	proxy  *vaulttest.Proxy    // stands before Vault
 	tune   func(*sinch.Config) // changes the clients of later runners; may be nil
+	login  vaulttest.Role      // instead of the root token, if set
 }
 
 // newRig starts one, its Sinch changed by edits; the parent's own key is a day
@@ -92,8 +93,12 @@ func (g *rig) runner(edits ...func(*jobs.Config)) *jobs.Runner {
 	recorder := &jobs.Recorder{Log: g.log, Logger: logger}
 	access := api.DefaultConfig()
 	access.Address = g.proxy.URL
+	auth := vault.Auth{Method: "token", Token: g.vault.Token}
+	if g.login.RoleID != "" {
+		auth = vault.Auth{Method: "approle", RoleID: g.login.RoleID, SecretID: g.login.SecretID}
+	}
 	store, err := vault.Open(g.t.Context(), vault.Config{
-		API: access, Auth: vault.Auth{Method: "token", Token: g.vault.Token},
+		API: access, Auth: auth,
 		Prefix: g.prefix, Recorder: recorder, Logger: logger,
 	})
 	if err != nil {

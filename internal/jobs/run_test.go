@@ -126,3 +126,32 @@ func TestOwnKeyIsRotatedAndUsed(t *testing.T) {
 		t.Errorf("next run with the new key: %v, %+v", err, r)
 	}
 }
+
+// TestLabelsAndDriftLeaveEvents: a label that cannot be read changes nothing,
+// is in the results and in the log; a key that vanished leaves an event.
+func TestLabelsAndDriftLeaveEvents(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.sim.AddSubproject(parent, "p1", "P1", map[string]string{"rotator.max-age": "next week"})
+	g.sim.AddKey("p1", "api", time.Now().Add(-89*day))
+	r := g.run(jobs.Order{})
+	g.wantExit(r, jobs.ExitConverged)
+	if len(r.Results) != 2 || actions(r)["p1/api"] != jobs.Rotated || actions(r)["p1/"] != jobs.Skipped {
+		t.Errorf("results %+v", r.Results)
+	}
+	changed := g.events(audit.Filter{Type: audit.PolicyChanged, Project: "p1"})
+	if len(changed) != 1 || changed[0].MaxAgeS != int64((90*day).Seconds()) || changed[0].Reason == "" {
+		t.Errorf("policy.changed events: %+v", changed)
+	}
+	vanished, _ := g.stored("p1", "api")
+	g.sim.RemoveKey(vanished)
+	g.run(jobs.Order{})
+	drift := g.events(audit.Filter{Type: audit.KeyDrift})
+	if len(drift) != 1 || drift[0].Key != vanished || drift[0].Credential != "api" {
+		t.Errorf("key.drift events: %+v", drift)
+	}
+	if again := g.events(audit.Filter{Type: audit.PolicyChanged, Project: "p1"}); len(again) != 1 {
+		t.Errorf("an unchanged policy was recorded %d times", len(again))
+	}
+	g.consistent("p1", "api")
+}

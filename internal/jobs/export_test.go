@@ -1,0 +1,9 @@
+package jobs
+
+// Results with the reasons that the exit code asks for.
+var (
+	BusyResult    = Result{Action: Skipped, cause: causeBusy}
+	UndoneResult  = Result{Action: Skipped, cause: causeUndone}
+	FailingResult = Result{Action: Skipped, cause: causeFailing}
+	NoticeResult  = Result{Action: Skipped, cause: causeNotice}
+)
