@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // ROTATOR_TIMEZONE works where no zone files are, as in the container image
 
@@ -86,7 +87,11 @@ func text(err error) string {
 	if errors.As(err, &problems) {
 		return err.Error()
 	}
-	return call.Clean(err.Error(), 4000)
+	said := call.Clean(err.Error(), 4000)
+	if strings.HasPrefix(said, "unknown ") { // cobra's, of commands and flags
+		said += "; `rotator -h` lists the commands, `rotator COMMAND -h` its flags"
+	}
+	return said
 }
 
 // exitError ends the process with a code; err is nil when everything has been

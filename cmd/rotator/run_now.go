@@ -73,7 +73,7 @@ func (s *selection) order() (jobs.Order, error) {
 		o.Trigger = rotation.Compromised
 	}
 	if len(wrong) > 0 {
-		return o, errors.New(strings.Join(wrong, "\n  "))
+		return o, errors.New(strings.Join(wrong, "; "))
 	}
 	return o, nil
 }

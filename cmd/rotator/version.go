@@ -8,12 +8,7 @@ import (
 )
 
 // buildName is what the audit log calls this program.
-func buildName() string {
-	if commit == "" {
-		return version
-	}
-	return version + "+" + commit
-}
+func buildName() string { return version }
 
 func (c *cli) versionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -21,7 +16,11 @@ func (c *cli) versionCommand() *cobra.Command {
 		Short: "The version of this program",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(c.out, "rotator %s (%s, %s/%s)\n", buildName(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			built := runtime.Version() + ", " + runtime.GOOS + "/" + runtime.GOARCH
+			if commit != "" {
+				built = "commit " + commit + ", " + built
+			}
+			_, err := fmt.Fprintf(c.out, "rotator %s (%s)\n", version, built)
 			return err //nolint:wrapcheck // stdout is gone: nothing to add
 		},
 	}
