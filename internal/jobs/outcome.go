@@ -53,7 +53,8 @@ func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error)
 		delete(w.tried, tried{s.Action, s.Credential, s.Key.ID})
 		return nil
 	}
-	if w.failed == nil {
+	why := w.why(ctx, err)
+	if w.failed == nil && !errors.Is(why, errStopped) {
 		w.failed = err
 	}
 	w.Logger.ErrorContext(ctx, "step failed", "project", w.lease.Project.ID, "credential", call.Sanitize(s.Credential),
@@ -61,7 +62,7 @@ func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error)
 	if s.Action == rotation.Rotate {
 		s.RotationID = w.rotation
 	}
-	w.note(Result{Credential: s.Credential, Action: Failed, RotationID: Text(s.RotationID), OldKeyID: Text(s.Key.ID), Error: Text(message(w.why(ctx, err)))})
+	w.note(Result{Credential: s.Credential, Action: Failed, RotationID: Text(s.RotationID), OldKeyID: Text(s.Key.ID), Error: Text(message(why))})
 	if lostForGood(ctx, err) {
 		return err
 	}
@@ -81,6 +82,7 @@ func (w *work) conclude(ctx context.Context, err error) {
 			r.Action, r.Error = Skipped, "the subproject is younger than a minute and not ready yet; the next run takes it up"
 		case errors.Is(err, errLeaseLost):
 			r.Action, r.cause = Skipped, causeBusy // somebody else works on it, or will
+		case errors.Is(err, errStopped): // no fault of the project's
 		default:
 			w.failed = err
 			w.Logger.ErrorContext(ctx, "project failed", "project", p.ID, "step", stepOf(err), "err", message(err))
@@ -116,13 +118,20 @@ func (w *work) told(err error) bool {
 	return false
 }
 
-// nextCheck is when the project should be looked at again: when its next
-// step falls due, at the latest after Recheck.
+// checkBy notes that the project should be looked at again by then.
+func (w *work) checkBy(t time.Time) {
+	if !t.IsZero() && (w.next.IsZero() || t.Before(w.next)) {
+		w.next = t
+	}
+}
+
+// nextCheck is when the project should be looked at again, by the database's
+// clock: when its next step falls due, at the latest after Recheck.
 func (w *work) nextCheck() time.Time {
-	latest := w.Now().Add(w.Recheck)
+	latest := w.seen.Add(w.Recheck)
 	for _, r := range w.results {
 		if r.Action == Skipped && r.cause != causeNotice || r.Action == Refused {
-			return w.Now() // due already: every run tries again
+			return w.seen // due already: every run tries again
 		}
 	}
 	if w.next.IsZero() || w.next.After(latest) {

@@ -24,9 +24,10 @@ type work struct {
 	failed   error  // first failure, for the project's back-off
 	rotation string // id of the latest attempt
 
-	resolved    bool  // whether no intent is open any more
-	resolvedSeq int64 // of the log: no older intent is open
-	next        time.Time
+	resolved    bool      // whether no intent is open any more
+	resolvedSeq int64     // of the log: no older intent is open
+	next        time.Time // look again by then
+	seen        time.Time // the database clock at the latest look
 }
 
 // tried tells two steps of a run apart.
@@ -90,6 +91,7 @@ func (w *work) passes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		w.seen = v.Now
 		plan := rotation.Decide(v.Facts)
 		if pass == 0 {
 			if err := w.opening(ctx, v, plan); err != nil {
@@ -98,7 +100,7 @@ func (w *work) passes(ctx context.Context) error {
 		}
 		again, err := w.take(ctx, v, plan)
 		if err != nil || !again {
-			w.next = plan.NextCheck
+			w.checkBy(plan.NextCheck)
 			return err
 		}
 	}

@@ -196,6 +196,7 @@ func (a *attempt) supersede(ctx context.Context, version int) error {
 	if err != nil {
 		return failedAt("supersede", err)
 	}
+	a.checkBy(now.Add(a.step.Overlap))
 	if a.step.Key.ID == "" || a.step.Trigger == rotation.Drift || rotation.ParseName(a.step.Key.DisplayName).Superseded {
 		return nil
 	}

@@ -146,7 +146,7 @@ func (s *run) sweep(ctx context.Context) error {
 		return err
 	}
 	claim.Except = ""
-	if s.streak.over() { // what is broken elsewhere does not stop rotator's own
+	if s.streak.over() && len(claim.Only) == 0 { // what is broken elsewhere does not stop rotator's own
 		claim.Only = []string{s.self.project}
 	}
 	if err := s.workers(ctx, claim); err != nil {

@@ -155,3 +155,19 @@ func TestLabelsAndDriftLeaveEvents(t *testing.T) {
 	}
 	g.consistent("p1", "api")
 }
+
+// TestDueRunComesBackForTheOldKey: the next check of a project is no later
+// than the end of the overlap that a rotation has begun.
+func TestDueRunComesBackForTheOldKey(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	g.run(jobs.Order{}, overlap(5*time.Second))
+	if r := g.run(jobs.Order{Due: true}, overlap(5*time.Second)); r.Retired != 0 {
+		t.Errorf("retired within the overlap: %+v", r.Results)
+	}
+	overlapped(5 * time.Second)
+	if r := g.run(jobs.Order{Due: true}, overlap(5*time.Second)); r.Retired != 1 {
+		t.Errorf("a run over what is due did not come back for the old key: %+v", r.Results)
+	}
+}
