@@ -78,7 +78,7 @@ func (w *work) conclude(ctx context.Context, err error) {
 	if err != nil {
 		r := Result{Action: Failed, Error: Text(message(err))}
 		switch {
-		case notReady(p, err):
+		case w.notReady(err):
 			r.Action, r.Error = Skipped, "the subproject is younger than a minute and not ready yet; the next run takes it up"
 		case errors.Is(err, errLeaseLost):
 			r.Action, r.cause = Skipped, causeBusy // somebody else works on it, or will
@@ -140,9 +140,15 @@ func (w *work) nextCheck() time.Time {
 	return w.next
 }
 
-func notReady(p state.Project, err error) bool {
-	young := p.CreatedAt != nil && time.Since(*p.CreatedAt) < settleDelay
-	return young && (errors.Is(err, sinch.ErrForbidden) || errors.Is(err, sinch.ErrNotFound))
+// notReady reports a refusal that a subproject's youth explains, as far as
+// the clocks agree.
+func (w *work) notReady(err error) bool {
+	created := w.lease.Project.CreatedAt
+	if created == nil {
+		return false
+	}
+	age := w.Now().Sub(*created)
+	return age < settleDelay && age > -w.MaxSkew && (errors.Is(err, sinch.ErrForbidden) || errors.Is(err, sinch.ErrNotFound))
 }
 
 // Matches reports whether what the order names is in this project.
