@@ -243,6 +243,10 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 	if err != nil {
 		return err //nolint:wrapcheck // state says what it was doing
 	}
+	// What came free since the last claim is neither looked at nor busy.
+	if err := s.workers(ctx, claim); err != nil {
+		return err
+	}
 	for _, b := range busy {
 		s.report.matched = true
 		if s.report.tells(b.ID) {
