@@ -3,7 +3,6 @@ package audit_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -89,13 +88,6 @@ func story(t *testing.T, pool *pgxpool.Pool) {
 func TestViews(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	views, err := os.ReadFile("testdata/views.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if get[bool](t, pool, "select to_regclass('audit.key_history') is null") {
-		exec(t, pool, string(views))
-	}
 	story(t, pool)
 	for name, c := range map[string]struct{ sql, want string }{
 		"events": {"select count(*), count(call_id), count(http_method) from audit.events", `[[22,7,7]]`},

@@ -1,5 +1,13 @@
--- Draft of migration 0003: the questions an auditor asks (AUDIT.md section 5).
--- Every view reads audit.event alone.
+-- The questions an auditor asks, as views (AUDIT.md section 5). They are stable:
+-- columns may be added at the end, none is renamed or removed. Every view reads
+-- audit.event alone, never what rotator keeps beside the log.
+
+-- +goose Up
+
+-- The log's own name, made once: checkpoints carry it, so that those of another
+-- log are never taken for ours.
+ALTER TABLE audit.setting ADD COLUMN origin text NOT NULL DEFAULT 'rotator-audit/' || gen_random_uuid();
+COMMENT ON COLUMN audit.setting.origin IS 'the name of this log in its checkpoints; each epoch appends its number';
 
 CREATE VIEW audit.events AS
 SELECT seq, event_id, occurred_at, type, phase, call_id,
@@ -132,6 +140,7 @@ LEFT JOIN LATERAL (
 
 -- The keys that existed at a time: those that the last whole listing of their
 -- project names, and those made since, without those deleted since.
+-- +goose StatementBegin
 CREATE FUNCTION audit.keys_on(at timestamptz)
     RETURNS TABLE (project_id text, credential text, key_id text, created_at timestamptz, age interval, state text, in_scope boolean, source text)
     LANGUAGE sql STABLE
@@ -177,6 +186,7 @@ CREATE FUNCTION audit.keys_on(at timestamptz)
         WHERE NOT k.gone AND k.made > coalesce(l.last, -1)
             AND NOT EXISTS (SELECT FROM listed s WHERE s.project_id = k.project_id AND s.key_id = k.key_id);
     END;
+-- +goose StatementEnd
 
 -- The limit is the newest one on record for the key's project, or else for all.
 CREATE VIEW audit.overdue_keys AS
@@ -204,6 +214,7 @@ WHERE a.age > a.max_age;
 
 -- Stretches without a scheduled run longer than the given one, the last of
 -- them until now.
+-- +goose StatementBegin
 CREATE FUNCTION audit.schedule_gaps(longest interval)
     RETURNS TABLE (gap_from timestamptz, gap_to timestamptz, length interval)
     LANGUAGE sql STABLE
@@ -216,6 +227,7 @@ CREATE FUNCTION audit.schedule_gaps(longest interval)
         WHERE g.gap_to - g.gap_from > longest
         ORDER BY g.gap_from;
     END;
+-- +goose StatementEnd
 
 -- What was asked to go because it may have leaked, and when it had gone. A
 -- superseded key that is only retired (no rotation of its own) counts from the
@@ -247,3 +259,37 @@ LEFT JOIN LATERAL (
     SELECT min(e.occurred_at) AS deleted_at FROM audit.event e
     WHERE e.key_id = a.key_id AND e.project_id = a.project_id AND e.type IN ('key.retired', 'key.drift')
 ) d ON true;
+
+-- Whoever may read the log may ask its questions.
+-- +goose StatementBegin
+DO $$
+DECLARE
+    owner name := (SELECT nspowner::regrole::name FROM pg_namespace WHERE nspname = 'audit');
+    reader name;
+    object record;
+BEGIN
+    REVOKE ALL ON FUNCTION audit.keys_on, audit.schedule_gaps FROM PUBLIC;
+    FOR object IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'audit'::regnamespace AND relkind = 'v' LOOP
+        EXECUTE format('ALTER VIEW %s OWNER TO %I', object.name, owner);
+    END LOOP;
+    FOR object IN SELECT oid::regprocedure AS name FROM pg_proc WHERE oid IN ('audit.keys_on'::regproc, 'audit.schedule_gaps'::regproc) LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO %I', object.name, owner);
+    END LOOP;
+    FOR reader IN
+        SELECT a.grantee::regrole::name FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.oid = 'audit.event'::regclass AND a.privilege_type = 'SELECT' AND a.grantee <> 0 AND a.grantee::regrole::name <> owner
+    LOOP
+        FOR object IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'audit'::regnamespace AND relkind = 'v' LOOP
+            EXECUTE format('GRANT SELECT ON %s TO %I', object.name, reader);
+        END LOOP;
+        EXECUTE format('GRANT EXECUTE ON FUNCTION audit.keys_on, audit.schedule_gaps TO %I', reader);
+    END LOOP;
+END $$;
+-- +goose StatementEnd
+
+-- +goose Down
+-- +goose StatementBegin
+DO $$ BEGIN
+    RAISE EXCEPTION 'an audit log is not dropped by a tool';
+END $$;
+-- +goose StatementEnd
