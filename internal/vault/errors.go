@@ -32,6 +32,9 @@ var (
 	ErrDenied = errors.New("vault denies access")
 	// ErrCASMismatch: somebody else has written the path since it was read.
 	ErrCASMismatch = errors.New("vault path has moved on")
+	// ErrExists: a document that is written once is there already. Read to see
+	// what it is.
+	ErrExists = errors.New("vault path is taken already")
 	// ErrMismatch: what was read back is not what was written.
 	ErrMismatch = errors.New("vault holds something else than was written")
 	// ErrRejected: Vault calls the request itself wrong.
@@ -66,6 +69,9 @@ func (a *answer) verdict(l label, err error) error {
 // refusal is the error of an answer with status 400 or more.
 func (a *answer) refusal(l label) error {
 	said := fmt.Sprintf("status %d: %s", a.status, call.Sanitize(a.text))
+	if kind := transitRefusal(a.text); kind != nil && l.operation == opTransit {
+		return fmt.Errorf("%w: %s", kind, said)
+	}
 	switch {
 	case a.status == http.StatusServiceUnavailable && strings.Contains(a.text, "sealed"):
 		return l.lost(fmt.Errorf("%w: %s", ErrSealed, said))

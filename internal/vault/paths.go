@@ -42,6 +42,17 @@ func (s *Store) Path(project, credential string) (string, error) {
 	return s.prefix + "/" + project + "/" + Component(credential), nil
 }
 
+// plainPath says whether a path is plain components joined by "/", which
+// Vault takes as they are.
+func plainPath(path string) bool {
+	for part := range strings.SplitSeq(path, "/") {
+		if !plain.MatchString(part) {
+			return false
+		}
+	}
+	return true
+}
+
 // projectOf is the project id in a path that Path has made, else "".
 func (s *Store) projectOf(path string) string {
 	rest, ok := strings.CutPrefix(path, s.prefix+"/")

@@ -25,6 +25,7 @@ const (
 	opMetadata = "vault.metadata"
 	opDelete   = "vault.delete"
 	opDestroy  = "vault.destroy"
+	opTransit  = "vault.transit"
 )
 
 // A read is tried four times, with full jitter below 100, 200 and 400 ms: long

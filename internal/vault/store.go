@@ -1,5 +1,6 @@
-// Package vault is rotator's access to HashiCorp Vault: logins, and the KV v2
-// paths where consumers find their credentials.
+// Package vault is rotator's access to HashiCorp Vault: logins, the KV v2
+// paths where consumers find their credentials, the documents beside them that
+// are written once (the audit log's checkpoints), and signing by Transit.
 //
 // Every request goes through call.Transport, so each is recorded, and each
 // write has its intent committed before it leaves. Writes are sent once: a
@@ -104,10 +105,8 @@ func (c *Config) check() error {
 	if c.Recorder == nil {
 		return fmt.Errorf("%w: a Recorder is required", ErrConfig)
 	}
-	for _, part := range strings.Split(c.Mount+"/"+c.Prefix, "/") {
-		if !plain.MatchString(part) {
-			return fmt.Errorf("%w: mount %q and prefix %q must be plain path components joined by /", ErrConfig, c.Mount, c.Prefix)
-		}
+	if !plainPath(c.Mount + "/" + c.Prefix) {
+		return fmt.Errorf("%w: mount %q and prefix %q must be plain path components joined by /", ErrConfig, c.Mount, c.Prefix)
 	}
 	return c.Auth.check()
 }

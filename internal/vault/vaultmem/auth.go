@@ -117,16 +117,31 @@ func capabilitiesOf(l login, r request) response {
 	return response{data: data}
 }
 
-// may returns the capabilities that the longest matching rule grants.
+// may returns the capabilities that the rule for a path grants, which is found
+// as Vault does it: the same path, else the longest prefix; for a folder (a
+// slash at the end: it is to be listed) both without its slash too.
 func (l login) may(path string) []string {
-	granted, length := []string{"deny"}, -1
-	for _, rule := range l.rules {
-		prefix, wild := strings.CutSuffix(rule.Path, "*")
-		if (rule.Path == path || (wild && strings.HasPrefix(path, prefix))) && len(rule.Path) > length {
-			granted, length = rule.Capabilities, len(rule.Path)
+	bare := strings.TrimSuffix(path, "/")
+	for _, p := range []string{path, bare} {
+		for _, rule := range l.rules {
+			if rule.Path == p {
+				return rule.Capabilities
+			}
 		}
 	}
-	return granted
+	for _, p := range []string{bare, path} {
+		granted, length := []string(nil), -1
+		for _, rule := range l.rules {
+			prefix, wild := strings.CutSuffix(rule.Path, "*")
+			if wild && strings.HasPrefix(p, prefix) && len(prefix) > length {
+				granted, length = rule.Capabilities, len(prefix)
+			}
+		}
+		if length >= 0 {
+			return granted
+		}
+	}
+	return []string{"deny"}
 }
 
 func (l login) allows(path, capability string) bool {

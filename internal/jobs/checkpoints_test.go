@@ -1,0 +1,144 @@
+package jobs_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rotator/internal/audit"
+	"rotator/internal/jobs"
+	"rotator/internal/postgres/pgtest"
+	"rotator/internal/vault/vaulttest"
+)
+
+// restore brings the log back to a size that it once had, as restoring a
+// backup does, and returns the function that does it.
+func (g *rig) restore() func() {
+	g.t.Helper()
+	admin := pgtest.Admin(g.t, g.pool)
+	run := func(sql string) {
+		if _, err := admin.Exec(g.t.Context(), sql); err != nil {
+			g.t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	run("create table public.backup as select * from audit.head")
+	return func() {
+		g.t.Helper()
+		for _, do := range []string{"disable", "enable always"} {
+			for _, trigger := range []string{"append_only", "append_only_row"} {
+				run("alter table audit.event_000000000000000 " + do + " trigger " + trigger)
+			}
+			if do == "disable" {
+				run("delete from audit.event_000000000000000 where seq >= (select size from public.backup)")
+			}
+		}
+		run("update audit.head h set size = b.size, root = b.root, frontier = b.frontier from public.backup b")
+	}
+}
+
+// TestRunStandsStillBehindItsAnchor: without the guard, the run rotates and
+// retires, as it does once a person has rebased the log.
+func TestRunStandsStillBehindItsAnchor(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	back := g.restore()
+	g.run(jobs.Order{Due: true, Projects: []string{"nobody"}}) // something to anchor
+	back()
+	g.reopen()
+	before := len(g.sim.Requests())
+	report := g.run(jobs.Order{}, overlap(0))
+	g.wantExit(report, jobs.ExitRefused)
+	refused := g.only(report, jobs.Refused)
+	if !strings.Contains(string(refused.Error), "log_behind_anchor: ") || !strings.Contains(string(refused.Error), "rotator audit rebase") {
+		t.Errorf("refused because of %q", refused.Error)
+	}
+	if got := g.events(audit.Filter{Type: audit.GuardRefused}); len(got) != 1 || !strings.HasPrefix(got[0].Reason, "log_behind_anchor: ") {
+		t.Errorf("guard.refused: %+v", got)
+	}
+	if n := len(g.sim.Requests()); n != before {
+		t.Errorf("%d requests were sent to Sinch", n-before)
+	}
+	runner := g.runner()
+	anchors, ok := runner.Anchors.(*audit.Anchors)
+	if !ok {
+		t.Fatal("no real anchors")
+	}
+	if _, err := anchors.Rebase(t.Context(), "op", "restored"); err != nil {
+		t.Fatal(err)
+	}
+	g.wantExit(g.run(jobs.Order{}, overlap(0)), jobs.ExitConverged)
+	g.consistent("p1", "api")
+	if got := g.listed("p1"); len(got) != 1 {
+		t.Errorf("keys left: %v", got)
+	}
+}
+
+// reopen gives the rig the log of a new process.
+func (g *rig) reopen() {
+	g.t.Helper()
+	log, err := audit.Open(g.t.Context(), audit.Config{Pool: g.pool, Common: audit.Event{Actor: "test", Host: "test"}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = log.Close(g.t.Context()) })
+	g.log = log
+}
+
+// TestRunStopsWhenTheLogIsRestoredUnderIt restores a backup while a run waits
+// for Sinch: what comes after must not be changed.
+func TestRunStopsWhenTheLogIsRestoredUnderIt(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	g.project("p2", "api", 89*day)
+	g.run(jobs.Order{Due: true, Projects: []string{"nobody"}})
+	back := g.restore()
+	g.run(jobs.Order{Due: true, Projects: []string{"nobody"}}) // anchors more than the backup has
+	behind := false
+	report := g.run(jobs.Order{}, overlap(0), func(c *jobs.Config) {
+		c.Concurrency = 1
+		c.Progress = func(int, int) {
+			if !behind {
+				behind = true
+				back()
+				_ = c.Anchors.Anchor(t.Context(), true) // as it does every minute
+			}
+		}
+	})
+	g.wantExit(report, jobs.ExitRefused)
+	if report.Rotated > 1 || report.Refused == 0 {
+		t.Errorf("results %+v", report.Results)
+	}
+	if n := g.sent("access_keys.create"); n != 1 {
+		t.Errorf("%d keys were made, one of them before the log was restored", n)
+	}
+}
+
+// TestOverdueCheckpointsRefuseRotationsAndDeletions lets Vault refuse
+// checkpoints for longer than is allowed.
+func TestOverdueCheckpointsRefuseRotationsAndDeletions(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	g.run(jobs.Order{Due: true, Projects: []string{"nobody"}})
+	var later time.Duration
+	clock := func(c *audit.AnchorConfig) { c.Now = func() time.Time { return time.Now().Add(later) } }
+	g.anchoring = clock
+	g.proxy.Fail(func(r *http.Request) bool {
+		return (r.Method == http.MethodPut || r.Method == http.MethodPost) && strings.Contains(r.URL.Path, "/checkpoints/")
+	}, slices.Repeat([]vaulttest.Fault{vaulttest.InternalError}, 1000)...)
+	g.run(jobs.Order{Due: true, Projects: []string{"nobody"}}) // its end stands without a checkpoint
+	g.wantExit(g.run(jobs.Order{}, overlap(0)), jobs.ExitConverged)
+	g.project("p2", "api", 89*day)
+	later = 61 * time.Minute
+	refused := g.only(g.run(jobs.Order{}, overlap(0)), jobs.Refused)
+	if !strings.HasPrefix(string(refused.Error), "checkpoint_overdue: ") || !strings.Contains(string(refused.Error), "AUDIT_CHECKPOINT_MAX_AGE") {
+		t.Errorf("refused because of %q", refused.Error)
+	}
+	g.proxy.Fail(nil)
+	g.wantExit(g.run(jobs.Order{}, overlap(0)), jobs.ExitConverged)
+	g.consistent("p2", "api")
+}
