@@ -101,7 +101,6 @@ CREATE TABLE rotator.access_key (
     gone_at      timestamptz,
     PRIMARY KEY (project_id, key_id)
 );
-CREATE INDEX access_key_id ON rotator.access_key (key_id);
 
 -- One row a running process: which key it authenticates with. That key is
 -- not deleted while the row lives.

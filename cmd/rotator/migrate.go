@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,13 +25,21 @@ func (c *cli) migrateCommand() *cobra.Command {
 	var opts postgres.MigrateOptions
 	up := &cobra.Command{
 		Use:   "up",
-		Short: "Applies what is missing; safe to run from several places at once",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return c.migrateUp(cmd.Context(), opts) },
+		Short: "Applies what is missing, and gives roles their rights",
+		Long: `Applies the migrations that the database lacks, then gives roles their rights;
+safe to run again at any time, and from several places at once. It logs in with
+DATABASE_MIGRATE_URL, or else with DATABASE_URL.
+
+Roles that do not exist are created, without login, where this login may; else
+the SQL that an administrator must run is in the message. A role that was named
+once is kept up to date by every later "migrate up".`,
+		Example: `  rotator migrate up --owner-role rotator_owner --writer-role rotator_writer --auditor-role rotator_auditor`,
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.migrateUp(cmd.Context(), opts) },
 	}
-	up.Flags().StringVar(&opts.Writer, "writer-role", "", "grant what the daemon needs to this `role` (made if it is missing and the login may)")
-	up.Flags().StringVar(&opts.Auditor, "auditor-role", "", "grant reading the audit log to this `role`")
-	up.Flags().StringVar(&opts.Owner, "owner-role", "", "the `role` that shall own the schemas")
+	up.Flags().StringVar(&opts.Writer, "writer-role", "", "the daemon's `role`: appends to the log and reads it, works with schema rotator")
+	up.Flags().StringVar(&opts.Auditor, "auditor-role", "", "the auditor's `role`: reads the log and nothing else")
+	up.Flags().StringVar(&opts.Owner, "owner-role", "", "the `role` that owns both schemas, best one that nobody logs in as")
 	var output string
 	status := &cobra.Command{
 		Use:   "status",
@@ -65,17 +74,40 @@ func (c *cli) migrateUp(ctx context.Context, opts postgres.MigrateOptions) error
 	if err != nil {
 		return err
 	}
-	applied, err := postgres.Migrate(ctx, url, migrations.FS, opts)
+	done, err := postgres.Migrate(ctx, url, migrations.FS, opts)
+	for _, m := range done.Applied {
+		fmt.Fprintf(c.out, "applied %d %s (%s)\n", m.Version, m.Name, m.Duration.Round(time.Millisecond))
+	}
+	for _, line := range folded(done.Rights) {
+		fmt.Fprintf(c.out, "rights: %s\n", line)
+	}
 	if err != nil {
 		return fmt.Errorf("migrating the database: %w", err)
 	}
-	for _, m := range applied {
-		fmt.Fprintf(c.out, "applied %d %s (%s)\n", m.Version, m.Name, m.Duration.Round(time.Millisecond))
-	}
-	if len(applied) == 0 {
-		fmt.Fprintln(c.out, "nothing to do: the schema is up to date")
+	if len(done.Applied)+len(done.Rights) == 0 {
+		fmt.Fprintln(c.out, "nothing to do: the schema is up to date, and every role has its rights")
 	}
 	return nil
+}
+
+// folded is a list of statements in which those that hand over one table or
+// function each are one line.
+func folded(statements []string) (lines []string) {
+	objects, at := 0, 0
+	for _, s := range statements {
+		if strings.HasPrefix(s, "ALTER TABLE ") || strings.HasPrefix(s, "ALTER ROUTINE ") {
+			if objects++; objects == 1 {
+				at, lines = len(lines), append(lines, s)
+			}
+			continue
+		}
+		lines = append(lines, s)
+	}
+	if objects > 1 {
+		_, owner, _ := strings.Cut(lines[at], " OWNER TO ")
+		lines[at] = fmt.Sprintf("ALTER … OWNER TO %s of %d tables and functions", owner, objects)
+	}
+	return lines
 }
 
 // migrationRow is one migration for `migrate status -o json`.

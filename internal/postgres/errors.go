@@ -26,6 +26,10 @@ var (
 	// ErrSchemaBehind means that migrations of this binary have not been
 	// applied. Permanent until somebody applies them.
 	ErrSchemaBehind = errors.New("the database schema is behind this binary: run `rotator migrate up`")
+	// ErrRoles means that the roles named to Migrate do not have the rights
+	// that they should have, and this login cannot give them; the message
+	// holds the SQL that somebody else must run. What was to be migrated is.
+	ErrRoles = errors.New("roles lack rights")
 )
 
 // unreachable wraps an error from connecting. The chain is cut on purpose:

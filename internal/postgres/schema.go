@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,6 +58,26 @@ func CheckSchema(ctx context.Context, pool *pgxpool.Pool, fsys fs.FS) error {
 		return fmt.Errorf("%w (pending: %s)", ErrSchemaBehind, strings.Join(pending, ", "))
 	}
 	return nil
+}
+
+// Fingerprint tells apart what Migrate makes of an empty database: it changes
+// with the migrations and with the rights that roles get. It is for who keeps
+// a migrated database to copy.
+func Fingerprint(fsys fs.FS) (string, error) {
+	h := sha256.New()
+	names, err := fs.Glob(fsys, "*.sql")
+	if err != nil {
+		return "", fmt.Errorf("listing migrations: %w", err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return "", fmt.Errorf("reading migrations: %w", err)
+		}
+		fmt.Fprintf(h, "%s %d\n%s", name, len(text), text)
+	}
+	fmt.Fprint(h, rights)
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func status(ctx context.Context, pool *pgxpool.Pool, fsys fs.FS) ([]Status, error) {

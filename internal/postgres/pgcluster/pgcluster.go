@@ -49,7 +49,7 @@ type Options struct {
 }
 
 // Cluster is a Postgres server of our own. Its methods are not for
-// concurrent use, except URL and AdminURL.
+// concurrent use, except URL, Login and AdminURL.
 type Cluster struct {
 	opts      Options
 	home      string
@@ -107,9 +107,14 @@ func (c *Cluster) start(ctx context.Context) error {
 // URL is a connection string of the superuser for a database. It contains
 // the generated password.
 func (c *Cluster) URL(database string) string {
+	return c.Login(c.opts.Superuser, c.password, database)
+}
+
+// Login is a connection string of another role, which somebody has made.
+func (c *Cluster) Login(role string, password secret.Value, database string) string {
 	query := url.Values{"host": {c.socketDir}, "port": {port}}
 	u := url.URL{
-		Scheme: "postgres", User: url.UserPassword(c.opts.Superuser, c.password.Reveal()),
+		Scheme: "postgres", User: url.UserPassword(role, password.Reveal()),
 		Path: "/" + database, RawQuery: query.Encode(),
 	}
 	return u.String()

@@ -1,9 +1,9 @@
 // Package pgtest gives each test a database of its own on a real Postgres
 // server, with all migrations applied: a copy of a template, made in some
-// tens of milliseconds.
+// tens of milliseconds. Tests log in as the daemon does, with a role that owns
+// nothing; whoever wants to be another, or the superuser, has to ask.
 //
-// The server is ROTATOR_TEST_POSTGRES (the URL of a role that may create
-// databases) if that is set, else a private cluster of the test process, from
+// The server is ROTATOR_TEST_POSTGRES (a superuser's URL) if that is set, else a private cluster of the test process, from
 // the binaries in POSTGRES_BIN or wherever pgcluster finds them. A server that
 // cannot be had fails the test; only -short skips it.
 package pgtest
@@ -68,26 +68,57 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Database returns the URL of a fresh, migrated database, which is dropped
-// after the test.
+// Database returns the daemon's URL of a fresh, migrated database, which is
+// dropped after the test. Its role may do what the daemon needs and no more;
+// Installer, Auditor and Superuser give the others' URLs.
 func Database(t testing.TB) string {
 	t.Helper()
 	i := server(t)
-	return create(t, i.admin, i.template)
+	return login(i.admin, writer, create(t, i.admin, i.template))
 }
 
-// Empty returns the URL of a fresh database without any schema, which is
-// dropped after the test.
+// Empty returns the installer's URL of a fresh database without any schema,
+// which is dropped after the test. The installer owns the database and may
+// not create roles.
 func Empty(t testing.TB) string {
 	t.Helper()
-	return create(t, server(t).admin, "template0")
+	i := server(t)
+	return login(i.admin, installer, create(t, i.admin, "template0"))
 }
 
-// New returns a pool on a fresh, migrated database. Both go away after the
-// test.
+// New returns the daemon's pool on a fresh, migrated database. Both go away
+// after the test.
 func New(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	return Pool(t, Database(t))
+}
+
+// Private starts a server of the test's own, which may be stopped and crashed,
+// and returns the daemon's URL of a migrated database on it. Both go away
+// after the test.
+func Private(t testing.TB) (*pgcluster.Cluster, string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a Postgres of its own; left out by -short")
+	}
+	c, err := startCluster(t.Context(), os.Getenv("POSTGRES_BIN"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("stopping the test's own Postgres: %v", err)
+		}
+	})
+	const name = "private"
+	template, err := ensureTemplate(t.Context(), c.AdminURL())
+	if err == nil {
+		err = execute(t.Context(), c.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+template+" OWNER "+installer)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, login(c.AdminURL(), writer, name)
 }
 
 // Pool returns a pool on a database, which is closed after the test.
@@ -121,10 +152,11 @@ func server(t testing.TB) instance {
 	return i
 }
 
+// create makes a database and returns its name.
 func create(t testing.TB, admin, template string) string {
 	t.Helper()
 	name := "t_" + strings.ToLower(rand.Text()[:16])
-	if err := execute(t.Context(), admin, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
+	if err := execute(t.Context(), admin, "CREATE DATABASE "+name+" TEMPLATE "+template+" OWNER "+installer); err != nil {
 		t.Fatalf("creating a test database: %v", err)
 	}
 	t.Cleanup(func() {
@@ -134,7 +166,7 @@ func create(t testing.TB, admin, template string) string {
 			t.Errorf("dropping a test database: %v", err)
 		}
 	})
-	return onDatabase(admin, name)
+	return name
 }
 
 func execute(ctx context.Context, admin, statement string) error {
@@ -145,6 +177,16 @@ func execute(ctx context.Context, admin, statement string) error {
 	defer conn.Close(ctx) //nolint:errcheck // nothing is pending
 	_, err = conn.Exec(ctx, statement)
 	return err //nolint:wrapcheck // callers say what it was for
+}
+
+// databaseOf is the name of the database that a URL is for.
+func databaseOf(t testing.TB, link string) string {
+	t.Helper()
+	u, err := url.Parse(link)
+	if err != nil {
+		t.Fatal("not a URL of this package's")
+	}
+	return strings.TrimPrefix(u.Path, "/")
 }
 
 // onDatabase is the URL with another database.

@@ -56,7 +56,7 @@ func cachedCluster(ctx context.Context, binDir string) (string, error) {
 	if err != nil {
 		return "", err //nolint:wrapcheck // says it all
 	}
-	sum, err := migrationsSum()
+	sum, err := postgres.Fingerprint(migrations.FS)
 	if err != nil {
 		return "", err
 	}
@@ -110,9 +110,10 @@ func prune(base string, before time.Time) {
 	}
 }
 
-// ensureTemplate makes the migrated template database, unless it is there.
+// ensureTemplate makes the roles and the migrated template database, unless
+// they are there. Processes that share a server wait for one another.
 func ensureTemplate(ctx context.Context, admin string) (string, error) {
-	sum, err := migrationsSum()
+	sum, err := postgres.Fingerprint(migrations.FS)
 	if err != nil {
 		return "", err
 	}
@@ -125,38 +126,25 @@ func ensureTemplate(ctx context.Context, admin string) (string, error) {
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext($1))", name); err != nil {
 		return "", fmt.Errorf("locking the template: %w", err)
 	}
+	if err := ensureRoles(ctx, conn, admin); err != nil {
+		return "", err
+	}
 	var ready bool
 	const query = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND datistemplate)"
 	if err := conn.QueryRow(ctx, query, name).Scan(&ready); err != nil || ready {
 		return name, err //nolint:wrapcheck // of a query that cannot fail by itself
 	}
-	for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name} {
+	for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " OWNER " + installer} {
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			return "", fmt.Errorf("creating the template: %w", err)
 		}
 	}
-	if _, err := postgres.Migrate(ctx, secret.New(onDatabase(admin, name)), migrations.FS, postgres.MigrateOptions{}); err != nil {
+	opts := postgres.MigrateOptions{Writer: writer, Auditor: auditor, Owner: owner}
+	if _, err := postgres.Migrate(ctx, secret.New(login(admin, installer, name)), migrations.FS, opts); err != nil {
 		return "", fmt.Errorf("migrating the template: %w", err)
 	}
 	if _, err := conn.Exec(ctx, "ALTER DATABASE "+name+" WITH IS_TEMPLATE true ALLOW_CONNECTIONS false"); err != nil {
 		return "", fmt.Errorf("closing the template: %w", err)
 	}
 	return name, nil
-}
-
-// migrationsSum is a hash of all migrations, in hexadecimal.
-func migrationsSum() (string, error) {
-	h := sha256.New()
-	names, err := fs.Glob(migrations.FS, "*.sql")
-	if err != nil {
-		return "", fmt.Errorf("listing migrations: %w", err)
-	}
-	for _, name := range names {
-		text, err := migrations.FS.ReadFile(name)
-		if err != nil {
-			return "", fmt.Errorf("reading migrations: %w", err)
-		}
-		fmt.Fprintf(h, "%s %d\n%s", name, len(text), text)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
