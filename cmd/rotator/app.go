@@ -16,9 +16,7 @@ import (
 	"rotator/internal/audit"
 	"rotator/internal/jobs"
 	"rotator/internal/postgres"
-	"rotator/internal/sinch"
 	"rotator/internal/state"
-	"rotator/internal/vault"
 	"rotator/migrations"
 )
 
@@ -32,6 +30,9 @@ type app struct {
 	runner *jobs.Runner
 	store  *state.Store
 	id     uuid.UUID // of this process
+	host   string
+
+	anchors *audit.Anchors // nil in an app that changes nothing
 }
 
 // needsOfRun is what run-now, plan and keys use.
@@ -39,40 +40,70 @@ const needsOfRun = needSinch | needDatabase | needVault | needPolicy | needRun |
 
 // open wires the app. A lenient one changes nothing, and may go on when the
 // log cannot be written. Close it.
-func (c *cli) open(ctx context.Context, lenient bool) (_ *app, err error) {
-	cfg, err := c.config(ctx, needsOfRun)
+func (c *cli) open(ctx context.Context, lenient bool) (*app, error) {
+	a, err := c.openWith(ctx, needsOfRun)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.openRun(ctx, lenient); err != nil {
+		a.close(ctx)
+		return nil, err
+	}
+	return a, nil
+}
+
+// openKeeper wires what keeps the audit log, without Sinch: for commands that
+// a person gives about the log itself. Close it.
+func (c *cli) openKeeper(ctx context.Context, strange bool) (*app, error) {
+	a, err := c.openWith(ctx, needDatabase|needVault|needAudit)
+	if err != nil {
+		return nil, err
+	}
+	recorder := &jobs.Recorder{Log: a.log, Logger: a.logger}
+	secrets, err := a.openVault(ctx, recorder)
+	if err == nil {
+		err = a.openAnchors(ctx, secrets, strange)
+	}
+	if err != nil {
+		a.close(ctx)
+		return nil, err
+	}
+	return a, nil
+}
+
+// openWith loads the configuration and opens the database and the audit log.
+func (c *cli) openWith(ctx context.Context, need needs) (*app, error) {
+	cfg, err := c.config(ctx, need)
 	if err != nil {
 		return nil, err
 	}
 	a := &app{cfg: cfg, logger: newLogger(c.err, cfg), id: uuid.Must(uuid.NewV7())}
-	defer func() {
-		if err != nil {
-			a.close(ctx)
-		}
-	}()
 	for _, w := range cfg.Warnings {
 		a.logger.WarnContext(ctx, "configuration", "warning", w)
 	}
-	if err := a.openDatabase(ctx); err != nil {
-		return nil, err
-	}
-	host, err := os.Hostname()
-	if err != nil {
+	if a.host, err = os.Hostname(); err != nil {
 		return nil, fmt.Errorf("finding out this host's name: %w", err)
 	}
+	err = a.openDatabase(ctx)
+	if err == nil {
+		err = a.openLog(ctx)
+	}
+	if err != nil {
+		a.close(ctx)
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *app) openLog(ctx context.Context) (err error) {
 	a.log, err = audit.Open(ctx, audit.Config{
 		Pool: a.pool, Logger: a.logger,
-		Common: audit.Event{Actor: cfg.Process.Actor, Host: host, Build: buildName(), ConfigSHA256: cfg.sha256()},
+		Common: audit.Event{Actor: a.cfg.Process.Actor, Host: a.host, Build: buildName(), ConfigSHA256: a.cfg.sha256()},
 	})
 	if err != nil {
-		return nil, down(fmt.Errorf("opening the audit log: %w", err))
+		return down(fmt.Errorf("opening the audit log: %w", err))
 	}
-	if !lenient {
-		if err := a.openSpill(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return a, a.openRemotes(ctx, host, lenient)
+	return nil
 }
 
 // openSpill makes sure that outcomes can be kept while Postgres is away, and
@@ -108,60 +139,6 @@ func openPool(ctx context.Context, cfg *config) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	return pool, nil
-}
-
-// openRemotes connects to Vault and Sinch and makes the runner.
-func (a *app) openRemotes(ctx context.Context, host string, lenient bool) error {
-	recorder := &jobs.Recorder{Log: a.log, Logger: a.logger, Lenient: lenient}
-	if a.spill != nil {
-		recorder.Spill = a.spill
-	}
-	access, err := a.cfg.vaultClient()
-	if err != nil {
-		return err
-	}
-	v := a.cfg.Vault
-	secrets, err := vault.Open(ctx, vault.Config{
-		API: access, Namespace: v.Namespace,
-		Auth: vault.Auth{
-			Method: v.AuthMethod, Token: v.Token, RoleID: v.RoleID, SecretID: v.SecretID, Mount: v.AuthMount,
-		},
-		Mount: v.KVMount, Prefix: v.KVPrefix, Recorder: recorder, Logger: a.logger, Now: time.Now,
-	})
-	if err != nil {
-		return fmt.Errorf("VAULT_ADDR %s: %w", a.cfg.Vault.Address, err)
-	}
-	a.log.SetCommon(func(e *audit.Event) { e.VaultEntity = secrets.Entity() })
-	client, err := sinch.New(sinchConfig(a.cfg, recorder, a.logger), sinch.Credentials{
-		KeyID: a.cfg.Sinch.KeyID, Secret: a.cfg.Sinch.KeySecret,
-	})
-	if err != nil {
-		return fmt.Errorf("setting up the Sinch client: %w", err)
-	}
-	r := a.cfg.Run
-	a.runner = jobs.New(jobs.Config{
-		Keys: client, Directory: client, Identity: client, Secrets: secrets,
-		State: a.store, Log: a.log, Logger: a.logger,
-		Parent: a.cfg.Sinch.ProjectID, Policy: a.cfg.Policy, Scope: a.cfg.Scope, Labels: a.cfg.Labels,
-		Self: a.cfg.Rotation.Self, Onboard: a.cfg.Rotation.Onboard,
-		Actor: a.cfg.Process.Actor, Host: host, Process: a.id,
-		Concurrency: r.Concurrency, Lease: r.Lease, Recheck: a.cfg.Rotation.Recheck, MaxSkew: r.MaxClockSkew,
-		MaxFailures: r.MaxFailures, MaxRotations: r.MaxRotations, MaxDeletions: r.MaxDeletions,
-		Grace: r.ShutdownTimeout, Now: time.Now,
-	})
-	return nil
-}
-
-func sinchConfig(cfg *config, recorder *jobs.Recorder, logger *slog.Logger) sinch.Config {
-	s := cfg.Sinch
-	probes, _ := sinch.ParseProbes(s.Probes) // checked with the configuration
-	return sinch.Config{
-		AuthURL: s.AuthURL, AccessKeysURL: s.AccessKeysURL, SubprojectsURL: s.SubprojectsURL,
-		Subprojects: s.Subprojects, AuthMethod: s.AuthMethod,
-		RateLimit: s.RateLimit, TokenRate: s.TokenRate, TokenBurst: s.TokenBurst,
-		Timeout: s.Timeout, VerifyTimeout: s.VerifyTimeout, Probes: probes,
-		Recorder: recorder, Logger: logger, Now: time.Now, MaxConns: cfg.Run.Concurrency,
-	}
 }
 
 // close gives everything back; it waits for queued events a while.

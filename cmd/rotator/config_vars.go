@@ -92,7 +92,7 @@ type serveSettings struct {
 type auditSettings struct {
 	VaultPrefix        string        `env:"AUDIT_VAULT_PREFIX,default=rotator-audit" check:"vaultpath" doc:"where checkpoints and the signing key live, in VAULT_KV_MOUNT"`
 	SpillDir           string        `env:"AUDIT_SPILL_DIR" shown:"ROTATOR_STATE_DIR" doc:"outcomes go there while Postgres is away"`
-	CheckpointInterval time.Duration `env:"AUDIT_CHECKPOINT_INTERVAL,default=60s" check:"duration 1s" doc:"how often a checkpoint is anchored while something changes"`
+	CheckpointInterval time.Duration `env:"AUDIT_CHECKPOINT_INTERVAL,default=60s" check:"duration 2s" doc:"how often a checkpoint is anchored while something changes"`
 	CheckpointMaxAge   time.Duration `env:"AUDIT_CHECKPOINT_MAX_AGE,default=1h" check:"duration 1s" doc:"without an anchor for longer, rotations and deletions stop"`
 	CheckpointDir      string        `env:"AUDIT_CHECKPOINT_DIR" shown:"none" doc:"a directory that gets each checkpoint as a file too"`
 	Signer             string        `env:"AUDIT_SIGNER,default=kv" check:"signer" doc:"kv, or transit:<mount>/<key>"`

@@ -41,11 +41,11 @@ func (a *Anchors) make(ctx context.Context, epoch int, head tree) error {
 		Epoch:      epoch, At: now, tree: head,
 	}
 	var err error
-	if anchor.Note, err = signNote(ctx, anchor.Text(), a.cfg.Signer); err != nil {
+	if anchor.Note, err = signNote(ctx, anchor.Text(), a.signer); err != nil {
 		return fmt.Errorf("making a checkpoint: %w", err)
 	}
 	path := anchorPath(epoch, head.size, now)
-	if err := a.store(ctx, a.cfg.Archive.Store, path, anchor); err != nil {
+	if err := a.store(ctx, a.cfg.Store, path, anchor); err != nil {
 		return err
 	}
 	a.mu.Lock()
@@ -75,7 +75,7 @@ func (a *Anchors) store(ctx context.Context, to Store, path string, anchor Ancho
 	if err != nil {
 		return fmt.Errorf("reading checkpoint %s, which is there already: %w", path, err)
 	}
-	other, err := parseAnchor(a.cfg.Archive.Keys, fields)
+	other, err := parseAnchor(a.archive.Keys, fields)
 	if err == nil && other.Checkpoint != anchor.Checkpoint {
 		err = behind("checkpoint %s is there already and signs another history", path)
 	}
@@ -90,7 +90,7 @@ func (a *Anchors) mirrorKeys(ctx context.Context) error {
 	if a.cfg.Mirror == nil {
 		return nil
 	}
-	for _, in := range a.cfg.Archive.Keys.known {
+	for _, in := range a.archive.Keys.known {
 		path, err := in.path()
 		if err != nil {
 			return err

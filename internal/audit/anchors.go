@@ -21,13 +21,18 @@ var ErrOverdue = errors.New("checkpoints of the audit log are overdue")
 
 // AnchorConfig says how checkpoints are made.
 type AnchorConfig struct {
-	Log     *Log
-	Archive *Archive // where they go
-	Mirror  Store    // gets each one too; nil for none
-	Signer  *Signer
-	// Prefix is the path of Archive's documents as events name it: events
+	Log    *Log
+	Store  Store // where they go
+	Mirror Store // gets each one too; nil for none
+	// Prefix is the path of Store's documents as events name it: events
 	// about checkpoints need no checkpoint themselves.
-	Prefix   string
+	Prefix string
+
+	Signer  string    // where the signing key is, see SignerConfig
+	Transit TransitOf // opens a key in Vault Transit; nil if there is none
+	Pinned  []string  // verifier keys; empty trusts those in Store
+	Strange bool      // see SignerConfig
+
 	Interval time.Duration // between two while something changes
 	MaxAge   time.Duration // that an event that counts may stand without one
 	Logger   *slog.Logger
@@ -37,9 +42,11 @@ type AnchorConfig struct {
 // Anchors makes checkpoints of the log and holds it against them. Its methods
 // may be called concurrently.
 type Anchors struct {
-	cfg    AnchorConfig
-	origin string
-	turn   chan struct{} // held by who looks at or makes a checkpoint
+	cfg     AnchorConfig
+	archive *Archive
+	signer  *Signer
+	origin  string
+	turn    chan struct{} // held by who looks at or makes a checkpoint
 
 	mu      sync.Mutex // guards what follows
 	last    Anchor     // the newest that is known, with its tree
@@ -48,8 +55,9 @@ type Anchors struct {
 	broken  error      // matches ErrBehind or ErrForged: nothing may be changed
 }
 
-// OpenAnchors prepares checkpoints of a log. It neither reads nor writes any:
-// call Check before anything is changed.
+// OpenAnchors prepares checkpoints of a log: it finds out who signs, which at
+// first use makes a key. It makes no checkpoint: call Check before anything is
+// changed. Its errors match ErrKeyChange, or are those of Store.
 func OpenAnchors(ctx context.Context, cfg AnchorConfig) (*Anchors, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -58,7 +66,17 @@ func OpenAnchors(ctx context.Context, cfg AnchorConfig) (*Anchors, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Anchors{cfg: cfg, origin: origin, turn: make(chan struct{}, 1)}
+	keys, err := LoadKeyring(ctx, cfg.Store, cfg.Pinned...)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := OpenSigner(ctx, SignerConfig{
+		Store: cfg.Store, Origin: origin, Ref: cfg.Signer, Transit: cfg.Transit, Strange: cfg.Strange,
+	}, keys)
+	if err != nil {
+		return nil, err
+	}
+	a := &Anchors{cfg: cfg, archive: &Archive{Store: cfg.Store, Keys: keys}, signer: signer, origin: origin, turn: make(chan struct{}, 1)}
 	return a, a.mirrorKeys(ctx)
 }
 
@@ -208,7 +226,7 @@ func (a *Anchors) judge(err error) error {
 // newest returns the newest checkpoint; before the first, that of an empty
 // log in epoch 1.
 func (a *Anchors) newest(ctx context.Context, known Anchor) (Anchor, error) {
-	newest, found, err := a.cfg.Archive.newestSince(ctx, known)
+	newest, found, err := a.archive.newestSince(ctx, known)
 	switch {
 	case err != nil:
 		return newest, fmt.Errorf("reading the newest checkpoint: %w", err)

@@ -27,9 +27,15 @@ type attempt struct {
 //
 // An attempt that came back beside its error and was sent may be in the log.
 func (l *Log) try(ctx context.Context, batch []*item, lost *attempt) (*attempt, error) {
-	conn, err := l.session.connect(ctx)
+	conn, fresh, err := l.session.connect(ctx)
 	if err != nil {
 		return nil, &lostError{err}
+	}
+	if fresh {
+		if err := l.continues(ctx, conn); err != nil {
+			l.session.drop(ctx)
+			return nil, err
+		}
 	}
 	var a *attempt
 	if lost == nil && !l.session.contended && !updates(batch) {
@@ -50,6 +56,36 @@ func (l *Log) try(ctx context.Context, batch []*item, lost *attempt) (*attempt, 
 	return nil, err // the server has refused: nothing was committed
 }
 
+// continues makes sure, on a new connection, that the log still has all that
+// this process knows of it: behind the same name there may be a standby now
+// that had not caught up.
+func (l *Log) continues(ctx context.Context, conn *pgx.Conn) error {
+	head, err := queryHead(ctx, conn)
+	if err != nil {
+		return lostOr(conn, err)
+	}
+	known := l.known()
+	if head.size < known.size {
+		return behind("it has %d events, this process has seen %d", head.size, known.size)
+	}
+	got, err := follow(ctx, conn, known, head.size, "")
+	if err != nil {
+		return lostOr(conn, err)
+	}
+	if got.head.root() != head.root() {
+		return behind("its %d events do not continue the %d that this process has seen", head.size, known.size)
+	}
+	return nil
+}
+
+// lostOr is the error of a query, as that of a lost connection if it is one.
+func lostOr(conn *pgx.Conn, err error) error {
+	if conn.IsClosed() {
+		return &lostError{err}
+	}
+	return err
+}
+
 func updates(batch []*item) bool {
 	for _, it := range batch {
 		if it.update != nil {
@@ -62,7 +98,7 @@ func updates(batch []*item) bool {
 // tryKnown appends to the head as last seen, in a single round trip.
 func (l *Log) tryKnown(ctx context.Context, conn *pgx.Conn, batch []*item) (*attempt, error) {
 	a := &attempt{results: make([]error, len(batch))}
-	return a, a.append(ctx, conn, l.tree, batch)
+	return a, a.append(ctx, conn, l.known(), batch)
 }
 
 // tryLocked takes the head's lock, looks whether the lost attempt committed
@@ -79,7 +115,7 @@ func (l *Log) tryLocked(ctx context.Context, conn *pgx.Conn, batch []*item, lost
 	if err != nil {
 		return nil, err
 	}
-	l.session.contended = head.size != l.tree.size
+	l.session.contended = head.size != l.known().size
 	if lost != nil {
 		there, err := lost.committed(ctx, tx)
 		if err != nil {

@@ -16,6 +16,9 @@
 // else in the transaction and extends what it finds there. Normal work and
 // recovery from a lost connection share that path.
 //
+// Checkpoints of the tree are signed and kept in a Store outside the database
+// (Anchors, Archive), so that what the database's owner rewrites is noticed.
+//
 // What is stored is never changed: the body of an event is kept and hashed
 // byte for byte as Event.Marshal wrote it, so the order, names and forms of
 // Event's fields are a format, not an implementation.

@@ -56,8 +56,8 @@ const (
 
 	AuditExported         = "audit.exported"
 	AuditSpillReplayed    = "audit.spill_replayed"
-	AuditPartitionDropped = "audit.partition_dropped"
-	AuditRebased          = "audit.rebased"
+	AuditPartitionDropped = "audit.partition_dropped" // note, frontier, counters, reason
+	AuditRebased          = "audit.rebased"           // epoch, note, counters, reason
 )
 
 // Event is one entry of the log. A field is absent from the body when it does
@@ -112,6 +112,9 @@ type Event struct {
 	Complete     *bool            `json:"complete,omitempty"`      // whether the listing was whole
 	DBUser       string           `json:"db_user,omitempty"`       // who Postgres says we are
 	VaultEntity  string           `json:"vault_entity,omitempty"`  // who Vault says we are
+	Epoch        int              `json:"epoch,omitempty"`         // that an audit.rebased opens
+	Note         string           `json:"note,omitempty"`          // a note that the log's key has signed
+	Frontier     string           `json:"frontier,omitempty"`      // of the tree where dropped partitions ended, base64
 }
 
 // Key is one access key of an inventory snapshot, as the provider lists it.

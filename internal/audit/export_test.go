@@ -1,6 +1,10 @@
 package audit
 
-import "golang.org/x/mod/sumdb/tlog"
+import (
+	"context"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
 
 // Tree is the frontier tree, for tests.
 type Tree struct{ t tree }
@@ -28,4 +32,17 @@ func (l *Log) Queued() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.queue)
+}
+
+// SignForTest signs a text with the signing key that a store holds.
+func SignForTest(ctx context.Context, store Store, text string) (string, error) {
+	fields, err := store.Read(ctx, signingKeyPath, 0)
+	if err != nil {
+		return "", err
+	}
+	s, err := kvSigner(fields)
+	if err != nil {
+		return "", err
+	}
+	return signNote(ctx, text, s)
 }

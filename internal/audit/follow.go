@@ -35,8 +35,7 @@ const leavesBetween = `select seq, leaf_hash, occurred_at,
 	case
 		when operation in ('vault.login', 'vault.renew', 'vault.transit') or starts_with(body ->> 'vault_path', $3) then 0
 		when type in ('run.started', 'run.finished', 'inventory.snapshot') then 1
-		when type = 'api.call' and phase = 'outcome' and operation not in ('access_keys.create', 'access_keys.update', 'access_keys.delete',
-			'vault.write', 'vault.metadata', 'vault.delete', 'vault.destroy') then 1
+		when type = 'api.call' and phase = 'outcome' and not audit.mutates(operation) then 1
 		else 2
 	end
 	from audit.event where seq >= $1 and seq < $2 order by seq`

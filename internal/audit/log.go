@@ -78,7 +78,7 @@ type Log struct {
 	common Event
 	queue  []*item
 	closed bool
-	tree   tree // as last seen; moved by the writer only
+	tree   tree // as last seen; moved by the writer, and by a rebase
 
 	wake    chan struct{} // one token: the queue may be non-empty
 	stopped chan struct{} // closed when the writer has ended
@@ -111,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		cfg: cfg, common: cfg.Common, session: session{pool: cfg.Pool, timeout: cfg.Timeout},
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
-	conn, err := l.session.connect(ctx)
+	conn, _, err := l.session.connect(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
@@ -214,6 +214,16 @@ func (l *Log) signal() {
 	default:
 	}
 }
+
+// known is the tree that the log was last seen to have.
+func (l *Log) known() tree {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tree
+}
+
+// rebased makes the writer go on from a tree that a person has accepted.
+func (l *Log) rebased(t tree) { l.move(t) }
 
 // Head returns the size and root of the log as this process last saw it.
 func (l *Log) Head() (int64, tlog.Hash) {

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -29,6 +31,7 @@ const (
 	urlLimit    = 1000
 	keysBudget  = 6 << 10 // marshalled keys of one part of a snapshot
 	counterSize = 64
+	noteLimit   = 4 << 10 // signed notes and frontiers are our own and stay as they are
 )
 
 // Marshal returns the body of the event: the bytes that are stored and hashed.
@@ -60,6 +63,9 @@ func (e Event) check() error {
 		if err := uuid.Validate(id.text); err != nil || len(id.text) != 36 {
 			return fmt.Errorf("%w: %s of %s is not a UUID: %q", ErrInvalid, id.name, e.Type, id.text)
 		}
+	}
+	if !utf8.ValidString(e.Note) || strings.ContainsRune(e.Note, 0) || len(e.Note) > noteLimit || len(e.Frontier) > noteLimit {
+		return fmt.Errorf("%w: the note of %s is no signed note", ErrInvalid, e.Type)
 	}
 	if e.Status < 0 || e.Status > 999 {
 		return fmt.Errorf("%w: status %d", ErrInvalid, e.Status)

@@ -80,7 +80,7 @@ func (a *Anchors) survey(ctx context.Context, newest Anchor) (Rebased, error) {
 	if err != nil {
 		return r, err
 	}
-	for anchor, err := range a.cfg.Archive.Anchors(ctx, newest.Epoch, at.size) {
+	for anchor, err := range a.archive.Anchors(ctx, newest.Epoch, at.size) {
 		if err != nil {
 			return r, err
 		}
@@ -118,7 +118,7 @@ func (a *Anchors) beginning(ctx context.Context, epoch int) (tree, error) {
 		return tree{}, nil
 	}
 	for e := epoch; e > 0; e-- { // events before it were dropped, in this epoch or an earlier one
-		for anchor, err := range a.cfg.Archive.Anchors(ctx, e, first) {
+		for anchor, err := range a.archive.Anchors(ctx, e, first) {
 			if err == nil && anchor.Size == first && anchor.Resumable() {
 				return anchor.tree, nil
 			}
@@ -137,7 +137,7 @@ func (a *Anchors) state(ctx context.Context, r *Rebased, actor, reason string) e
 	text := fmt.Sprintf("%s rebased\nepoch %d\nanchored %d %s\nactual %d %s\ncommon %d\ndatabase %s timeline %d\nactor %s\nreason %s\nat %s\n",
 		a.origin, r.Epoch, r.Anchored.Size, root64(r.Anchored.Root), r.Actual.Size, root64(r.Actual.Root), r.Common,
 		system, timeline, call.Clean(actor, nameLimit), call.Clean(reason, proseLimit), a.cfg.Now().UTC().Format(time.RFC3339))
-	if r.Note, err = signNote(ctx, text, a.cfg.Signer); err != nil {
+	if r.Note, err = signNote(ctx, text, a.signer); err != nil {
 		return fmt.Errorf("stating the rebase: %w", err)
 	}
 	e := Event{

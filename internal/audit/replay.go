@@ -75,7 +75,8 @@ func (l *Log) Replay(ctx context.Context, dir string, own *Spill) ([]Replayed, e
 func (s *session) connectIn(ctx context.Context) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return s.connect(ctx)
+	conn, _, err := s.connect(ctx)
+	return conn, err
 }
 
 // spillFiles lists the spill files of a directory.

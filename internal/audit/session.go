@@ -23,12 +23,17 @@ type session struct {
 	contended bool
 }
 
-// connect returns the connection, a new one where there is none or the old
-// one was lost.
-func (s *session) connect(ctx context.Context) (*pgx.Conn, error) {
+// connect returns the connection; fresh says that it is a new one, because
+// there was none or the old one was lost.
+func (s *session) connect(ctx context.Context) (conn *pgx.Conn, fresh bool, err error) {
 	if s.conn != nil && !s.conn.IsClosed() {
-		return s.conn, nil
+		return s.conn, false, nil
 	}
+	conn, err = s.dial(ctx)
+	return conn, true, err
+}
+
+func (s *session) dial(ctx context.Context) (*pgx.Conn, error) {
 	s.conn = nil
 	pool := s.pool.Config()
 	cfg := pool.ConnConfig.Copy()

@@ -22,6 +22,9 @@ type Transit interface {
 	Sign(ctx context.Context, version int, message []byte) (signature []byte, err error)
 }
 
+// TransitOf returns the key that a "transit:" reference names.
+type TransitOf func(ref string) (Transit, error)
+
 // Signer signs checkpoints with one key.
 type Signer struct {
 	key  string // verifier key
@@ -35,9 +38,8 @@ type SignerConfig struct {
 	Origin string // the log's name, which becomes the keys'
 	// Ref is where the private key is: "kv" (in Store, made at first use) or
 	// "transit:<mount>/<key>".
-	Ref string
-	// Transit returns the key that a "transit:" reference names.
-	Transit func(ref string) (Transit, error)
+	Ref     string
+	Transit TransitOf
 	// Strange allows a key that the one before cannot vouch for, because it
 	// is lost: for `audit rebase` only.
 	Strange bool
@@ -157,7 +159,7 @@ func kvSigner(fields map[string]string) (*Signer, error) {
 		return nil, err
 	}
 	return &Signer{key: key, ref: "kv", sign: func(_ context.Context, message []byte) ([]byte, error) {
-		return n.Sign(message) //nolint:wrapcheck // wrapped by signNote
+		return n.Sign(message)
 	}}, nil
 }
 
@@ -241,7 +243,7 @@ func (c SignerConfig) transit(ctx context.Context, ref string) ([]*Signer, error
 			return nil, fmt.Errorf("version %d of %s: %w", n, ref, err)
 		}
 		out = append(out, &Signer{key: key, ref: ref, sign: func(ctx context.Context, message []byte) ([]byte, error) {
-			return t.Sign(ctx, n, message) //nolint:wrapcheck // wrapped by signNote
+			return t.Sign(ctx, n, message)
 		}})
 	}
 	if len(out) == 0 {

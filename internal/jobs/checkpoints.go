@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"rotator/internal/audit"
@@ -21,6 +22,9 @@ type Anchors interface {
 	// Anchor makes a checkpoint if anything happened since the last one;
 	// without reads, if anything was changed.
 	Anchor(ctx context.Context, reads bool) error
+	// Settle resolves what a crash left open, from a sequence number of the
+	// log on, and returns the one to go on from.
+	Settle(ctx context.Context, since int64) (next int64, err error)
 	// Permit returns nil when a key may be made or deleted now.
 	Permit(ctx context.Context, deletion bool) error
 	// Broken returns why nothing at all may be changed any more, or nil.
@@ -55,12 +59,29 @@ func anchorGuard(err error) string {
 func (s *run) trusted(ctx context.Context) (bool, error) {
 	err := s.Anchors.Check(ctx)
 	if err == nil {
-		return true, nil
+		return true, s.settleAnchors(ctx)
 	}
 	if anchorGuard(err) == "" {
 		return false, fmt.Errorf("holding the audit log against its checkpoints: %w", err)
 	}
 	return false, s.standStill(ctx, err)
+}
+
+// anchorsSettled is the setting that says up to where in the log no intent to
+// write a checkpoint is open.
+const anchorsSettled = "anchors_settled_seq"
+
+func (s *run) settleAnchors(ctx context.Context) error {
+	text, err := s.State.Setting(ctx, anchorsSettled)
+	if err != nil {
+		return err //nolint:wrapcheck // state says what it was doing
+	}
+	since, _ := strconv.ParseInt(text, 10, 64) // what is not there, or damaged, means from the beginning
+	next, err := s.Anchors.Settle(ctx, since)
+	if err != nil {
+		return fmt.Errorf("settling checkpoints: %w", err)
+	}
+	return s.State.SetSetting(ctx, anchorsSettled, strconv.FormatInt(next, 10)) //nolint:wrapcheck // as above
 }
 
 // standStill records that a guard ends the whole run.

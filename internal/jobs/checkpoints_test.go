@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -141,4 +142,54 @@ func TestOverdueCheckpointsRefuseRotationsAndDeletions(t *testing.T) {
 	g.proxy.Fail(nil)
 	g.wantExit(g.run(jobs.Order{}, overlap(0)), jobs.ExitConverged)
 	g.consistent("p2", "api")
+}
+
+// TestSignerMovesToTransit changes the signer from a key in KV to one in Vault
+// Transit, and that to its next version, under the shipped policy: whoever has
+// pinned the first key trusts the last checkpoint.
+func TestSignerMovesToTransit(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.login = g.vault.AppRole(t, g.shippedPolicy(), 0)
+	admin := g.vault.Client(t).Logical()
+	write := func(path string, fields map[string]any) {
+		if _, err := admin.WriteWithContext(t.Context(), path, fields); err != nil {
+			t.Fatal(err)
+		}
+	}
+	archive := func(pins ...string) (*audit.Archive, []string) {
+		documents, err := g.open(&jobs.Recorder{Log: g.log, Logger: slog.New(slog.DiscardHandler)}).Documents("audit-" + g.prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := audit.LoadKeyring(t.Context(), jobs.AuditStore(documents), pins...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &audit.Archive{Store: jobs.AuditStore(documents), Keys: keys}, keys.Trusted()
+	}
+	g.project("p1", "api", 89*day)
+	g.wantExit(g.run(jobs.Order{}), jobs.ExitConverged)
+	_, first := archive()
+	write("transit/keys/"+g.prefix, map[string]any{"type": "ed25519"})
+	g.signer = "transit:transit/" + g.prefix
+	g.wantExit(g.run(jobs.Order{}), jobs.ExitConverged)
+	write("transit/keys/"+g.prefix+"/rotate", nil)
+	g.project("p2", "api", 89*day)
+	g.wantExit(g.run(jobs.Order{}), jobs.ExitConverged)
+
+	pinned, all := archive(first...)
+	if len(all) != 3 {
+		t.Errorf("%d keys are trusted, want 3: %v", len(all), all)
+	}
+	newest, found, err := pinned.Newest(t.Context())
+	if err != nil || !found {
+		t.Fatalf("the newest checkpoint: %v, %v", found, err)
+	}
+	if size, _ := g.log.Head(); newest.Size > size || newest.Size < size-20 {
+		t.Errorf("the newest checkpoint has %d events, the log %d", newest.Size, size)
+	}
+	if len(g.events(audit.Filter{Operation: "vault.transit"})) == 0 {
+		t.Error("the log tells of no signature by Transit")
+	}
 }

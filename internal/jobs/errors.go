@@ -30,7 +30,7 @@ func stepOf(err error) string {
 
 // errLeaseLost ends work on a project: the lease ran out, or another process
 // has it now. Nothing more is sent; the next run settles what was begun.
-var errLeaseLost = errors.New("the lease of the project was lost to another process or ran out")
+var errLeaseLost = errors.New("the lease of the project was lost to another process or ran out; the next run goes on from what is there")
 
 // errMovedOn means that something changed between two looks, so that the
 // decision must be made again.

@@ -3,7 +3,6 @@ package jobs_test
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -268,26 +267,6 @@ func TestOrphanGoesAfterVaultMovedOn(t *testing.T) {
 				t.Errorf("listed %v", got)
 			}
 		})
-	}
-}
-
-func TestFullProjectIsSkippedAloud(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	g.project("full", "api", 89*day)
-	for _, name := range strings.Split("bcdefghij", "") {
-		g.sim.AddKey("full", name, time.Now())
-	}
-	r := g.run(jobs.Order{})
-	g.wantExit(r, jobs.ExitRefused)
-	if res := g.only(r, jobs.Skipped); !strings.Contains(string(res.Error), "no free slot") || res.Credential != "api" {
-		t.Errorf("result %+v", res)
-	}
-	if n := g.sent("access_keys.create"); n != 0 || len(g.listed("full")) != 10 {
-		t.Errorf("%d creates were sent", n)
-	}
-	if len(r.Warnings) == 0 {
-		t.Error("the run does not warn of a project whose rotations cannot fit")
 	}
 }
 

@@ -108,6 +108,7 @@ type Config struct {
 	Secrets   Secrets
 	State     *state.Store
 	Log       Log
+	Anchors   Anchors
 	Logger    *slog.Logger
 
 	Parent  string // the parent project's id

@@ -108,6 +108,21 @@ func TestCompromiseWaitsForALease(t *testing.T) {
 	}
 }
 
+// expire makes the project's lease run out, as if its worker had been frozen.
+func (g *rig) expire(project string) {
+	g.t.Helper()
+	if _, err := g.pool.Exec(g.t.Context(), `UPDATE rotator.project SET lease_expires_at = now() - interval '1 second' WHERE id = $1`, project); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// take makes the project's lease run out, and another process claim it.
+func (g *rig) take(project string) {
+	g.t.Helper()
+	g.expire(project)
+	g.claimed(project, time.Minute)
+}
+
 // stale starts a run that is held at an operation in p1, lets its lease run
 // out as if the process had been frozen, and gives the project to another
 // process, which does one whole run. It returns the stale run's report.
@@ -129,9 +144,7 @@ func (g *rig) stale(operation string, do sinchtest.Behaviour, held *sinchtest.He
 	case <-time.After(20 * time.Second):
 		g.t.Fatal("nothing was held")
 	}
-	if _, err := g.pool.Exec(g.t.Context(), `UPDATE rotator.project SET lease_expires_at = now() - interval '1 second' WHERE id = 'p1'`); err != nil {
-		g.t.Fatal(err)
-	}
+	g.expire("p1")
 	if r := g.run(jobs.Order{Projects: []string{"p1"}}); r.ExitCode() != jobs.ExitConverged {
 		g.t.Errorf("the other process's run: %+v", r.Results)
 	}
@@ -187,6 +200,46 @@ func TestStaleWorkerAtVerify(t *testing.T) {
 	g.project("p1", "api", 89*day)
 	do, held := sinchtest.Hold()
 	g.wantStale(g.stale("token.exchange", do, held))
+}
+
+// TestStaleWorkerAtDelete wakes up in its last look at a key that it is about
+// to delete, with nothing else to commit before. What it wanted to do, the
+// other process has done.
+func TestStaleWorkerAtDelete(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	old := superseded(g)
+	do, held := sinchtest.Hold()
+	g.sim.Fault(sinchtest.Fault{Operation: "access_keys.list", Project: "p1", After: 1, Times: 1, Do: do})
+	frozen := g.runner(overlap(lap))
+	done := make(chan *jobs.Report)
+	go func() {
+		r, err := frozen.Run(t.Context(), jobs.Order{Trigger: rotation.Manual, Projects: []string{"p1"}})
+		if err != nil {
+			t.Errorf("the stale run: %v", err)
+		}
+		done <- r
+	}()
+	<-held.Arrived()
+	g.take("p1")
+	since := len(g.sim.Requests())
+	held.Release()
+	r := <-done
+	if r.ExitCode() != jobs.ExitFailed || r.Retired != 0 || len(r.Results) != 1 || !strings.Contains(string(r.Results[0].Error), "the next run goes on") {
+		t.Errorf("the stale run: exit code %d, %+v", r.ExitCode(), r.Results)
+	}
+	for _, q := range g.sim.Requests()[since:] {
+		if q.Operation == "access_keys.delete" {
+			t.Errorf("the stale worker sent %s %s", q.Method, q.Path)
+		}
+	}
+	if n := len(g.events(audit.Filter{Type: audit.LeaseLost, Project: "p1"})); n == 0 {
+		t.Error("lease.lost is not in the log")
+	}
+	g.expire("p1")
+	if res := g.only(g.run(jobs.Order{Projects: []string{"p1"}}, overlap(lap)), jobs.Retired); string(res.OldKeyID) != old {
+		t.Errorf("with a lease of its own the next run came to %+v", res)
+	}
 }
 
 // TestLeaseThatCannotBeRenewedEndsTheWork: the worker itself notices, while

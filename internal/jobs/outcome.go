@@ -19,7 +19,7 @@ func (w *work) skip(s rotation.Step, why string, c cause) {
 			return // it has failed in this run, which says more
 		}
 	}
-	w.note(Result{Credential: s.Credential, Action: Skipped, OldKeyID: Text(s.Key.ID), Error: Text(why), cause: c})
+	w.note(Result{Credential: s.Credential, Action: Skipped, OldKeyID: Text(s.Key.ID), Error: Text(why), cause: c, guard: s.Guard})
 }
 
 // skipCause says why the planner skips a step, for the exit code.
@@ -82,7 +82,8 @@ func (w *work) conclude(ctx context.Context, err error) {
 			r.Action, r.Error = Skipped, "the subproject is younger than a minute and not ready yet; the next run takes it up"
 		case errors.Is(err, errLeaseLost):
 			r.Action, r.cause = Skipped, causeBusy // somebody else works on it, or will
-		case errors.Is(err, errStopped): // no fault of the project's
+		case errors.Is(err, errStopped):
+			r.Action, r.cause = Skipped, causeUndone // no key was in hand, and it is no fault of the project's
 		default:
 			w.failed = err
 			w.Logger.ErrorContext(ctx, "project failed", "project", p.ID, "step", stepOf(err), "err", message(err))

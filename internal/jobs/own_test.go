@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,8 +142,37 @@ func TestStopAtOnceIsSettledByTheNextRun(t *testing.T) {
 	if r.Rotated != 1 || r.OrphansDeleted != 1 {
 		t.Errorf("the next run: %+v", r.Results)
 	}
+	if failed := g.events(audit.Filter{Type: audit.RotationFailed}); len(failed) != 1 || failed[0].Rotation == "" || failed[0].Error == "" {
+		t.Errorf("the log tells of the end of the rotation that was cut off in %+v", failed)
+	}
 	if got := g.listed("p1"); len(got) != 2 || !slices.Contains(got, old.KeyID) || !slices.Contains(got, g.consistent("p1", "api")) {
 		t.Errorf("listed %v", got)
 	}
 	g.namesSentOnce()
+}
+
+// TestStopBeforeAKeyIsInHand: a stop that cuts the very first look off is not
+// the failure of a dependency; the work is left undone.
+func TestStopBeforeAKeyIsInHand(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	do, held := sinchtest.Hold()
+	defer held.Release()
+	g.sim.Fault(sinchtest.Fault{Operation: "access_keys.list", Project: "p1", Times: 1, Do: do})
+	g.tune = func(c *sinch.Config) { c.Timeout = time.Minute }
+	runner := g.runner(func(c *jobs.Config) { c.Grace, c.Concurrency = 0, 1 })
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { <-held.Arrived(); stop() }()
+	r, err := runner.Run(ctx, jobs.Order{Trigger: rotation.Manual, Projects: []string{"p1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.wantExit(r, jobs.ExitRefused)
+	if res := g.only(r, jobs.Skipped); !strings.Contains(string(res.Error), "the next run goes on") {
+		t.Errorf("result %+v", res)
+	}
+	held.Release()
+	g.only(g.run(jobs.Order{Projects: []string{"p1"}}), jobs.Rotated)
 }

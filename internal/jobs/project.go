@@ -48,6 +48,9 @@ func (s *run) project(ctx context.Context, l *state.Lease) error {
 	}
 	w.eye.request.Done = map[string]bool{}
 	err := w.passes(ctx)
+	if err == nil {
+		err = w.tell(ctx)
+	}
 	if err != nil {
 		err = w.why(ctx, err)
 	}
@@ -143,6 +146,7 @@ func (w *work) take(ctx context.Context, v *view, plan rotation.Plan) (again boo
 			return false, context.Cause(ctx)
 		}
 		if w.stopping() {
+			w.cutShort.Store(true)
 			return false, nil
 		}
 		id := tried{step.Action, step.Credential, step.Key.ID}
@@ -166,9 +170,15 @@ func (w *work) take(ctx context.Context, v *view, plan rotation.Plan) (again boo
 // again afterwards.
 func (w *work) step(ctx context.Context, v *view, s rotation.Step) (changed bool, err error) {
 	ctx = within(ctx, func(sc *scope) { sc.cred, sc.rotation = s.Credential, s.RotationID })
+	if s.Action == rotation.Rotate || s.Action == rotation.Retire || s.Action == rotation.DeleteOrphan {
+		if guard, reason, ok := w.permit(ctx, s.Action != rotation.Rotate); !ok {
+			return false, w.refuse(ctx, s, guard, reason)
+		}
+	}
 	switch s.Action {
 	case rotation.Rotate:
 		if !w.rotations.take() {
+			s.Guard = guardRotations
 			w.skip(s, "ROTATOR_MAX_ROTATIONS is reached in this run; run again or raise it", causeUndone)
 			return false, nil
 		}
@@ -176,6 +186,7 @@ func (w *work) step(ctx context.Context, v *view, s rotation.Step) (changed bool
 		return s.Overlap == 0, w.rotate(ctx, v, s)
 	case rotation.Retire, rotation.DeleteOrphan:
 		if !w.deletions.take() {
+			s.Guard = guardDeletions
 			w.skip(s, "ROTATOR_MAX_DELETIONS is reached in this run; run again or raise it", causeUndone)
 			return false, nil
 		}

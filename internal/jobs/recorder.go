@@ -16,9 +16,12 @@ import (
 // is only allowed under a lease that still holds: its intent and that check
 // are one transaction, so that a stale worker cannot begin anything.
 type Recorder struct {
-	Log    Log
-	Spill  Spill // nil: outcomes that the log does not take are lost to it
-	Logger *slog.Logger
+	Log   Log
+	Spill Spill // nil: outcomes that the log does not take are lost to it
+	// Anchors stand against every change once the log was found to
+	// contradict them; nil until they can be asked.
+	Anchors interface{ Broken() error }
+	Logger  *slog.Logger
 	// Lenient lets reads go on when the log cannot be written: for
 	// commands that change nothing (AUDIT.md section 4).
 	Lenient bool
@@ -28,13 +31,21 @@ var _ call.Recorder = (*Recorder)(nil)
 
 // Intent commits the intent of a mutating call.
 func (r *Recorder) Intent(ctx context.Context, c call.Call) error {
-	held := scopeOf(ctx).lease
-	if held == nil || r.Lenient {
+	s := scopeOf(ctx)
+	if s.lease == nil && !s.anchoring || r.Lenient {
 		return fmt.Errorf("%s: nothing is changed outside of a lease", c.Operation)
 	}
 	e := callEvent(ctx, c)
 	e.Phase = audit.Intent
-	return commit(ctx, r.Log, audit.Entry{Events: []audit.Event{e}, Update: held.Held()})
+	if s.anchoring {
+		return commit(ctx, r.Log, audit.Entry{Events: []audit.Event{e}})
+	}
+	if r.Anchors != nil {
+		if err := r.Anchors.Broken(); err != nil {
+			return fmt.Errorf("%w: %w", errLogDown, err)
+		}
+	}
+	return commit(ctx, r.Log, audit.Entry{Events: []audit.Event{e}, Update: s.lease.Held()})
 }
 
 // Outcome commits how a call ended, also when the work has been cancelled.

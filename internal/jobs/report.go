@@ -46,6 +46,7 @@ type Result struct {
 	Error      Text   `json:"error"`
 
 	cause cause
+	guard string // that a skip is for, empty for most
 }
 
 // cause says why something was skipped, for the exit code.

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"cmp"
 	"flag"
 	"log/slog"
 	"sync"
@@ -51,6 +52,9 @@ type rig struct {
 	proxy  *vaulttest.Proxy    // stands before Vault
 	tune   func(*sinch.Config) // changes the clients of later runners; may be nil
 	login  vaulttest.Role      // instead of the root token, if set
+
+	signer    string                    // of the log's checkpoints, kv if empty
+	anchoring func(*audit.AnchorConfig) // changes how later runners make checkpoints; may be nil
 }
 
 // newRig starts one, its Sinch changed by edits; the parent's own key is a day
@@ -91,19 +95,7 @@ func (g *rig) runner(edits ...func(*jobs.Config)) *jobs.Runner {
 	g.t.Helper()
 	logger := slog.New(slog.NewTextHandler(testWriter{g.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	recorder := &jobs.Recorder{Log: g.log, Logger: logger}
-	access := api.DefaultConfig()
-	access.Address = g.proxy.URL
-	auth := vault.Auth{Method: "token", Token: g.vault.Token}
-	if g.login.RoleID != "" {
-		auth = vault.Auth{Method: "approle", RoleID: g.login.RoleID, SecretID: g.login.SecretID}
-	}
-	store, err := vault.Open(g.t.Context(), vault.Config{
-		API: access, Auth: auth,
-		Prefix: g.prefix, Recorder: recorder, Logger: logger,
-	})
-	if err != nil {
-		g.t.Fatal(err)
-	}
+	store := g.open(recorder)
 	sinchCfg := sinch.Config{
 		AuthURL: g.url + "/oauth2/token", AccessKeysURL: g.url, SubprojectsURL: g.url, Subprojects: "auto", AuthMethod: "oauth2",
 		TokenBurst: 30, Timeout: 30 * time.Second, VerifyTimeout: 30 * time.Second,
@@ -130,10 +122,53 @@ func (g *rig) runner(edits ...func(*jobs.Config)) *jobs.Runner {
 		Concurrency: 8, Lease: 30 * time.Second, Recheck: day, MaxSkew: 30 * time.Second,
 		MaxFailures: 10, MaxRotations: -1, MaxDeletions: -1, Grace: 5 * time.Second, Now: time.Now,
 	}
+	cfg.Anchors = g.anchors(store)
+	recorder.Anchors = cfg.Anchors
 	for _, edit := range edits {
 		edit(&cfg)
 	}
 	return jobs.New(cfg)
+}
+
+// open logs in to Vault as a process does.
+func (g *rig) open(recorder *jobs.Recorder) *vault.Store {
+	g.t.Helper()
+	access := api.DefaultConfig()
+	access.Address = g.proxy.URL
+	auth := vault.Auth{Method: "token", Token: g.vault.Token}
+	if g.login.RoleID != "" {
+		auth = vault.Auth{Method: "approle", RoleID: g.login.RoleID, SecretID: g.login.SecretID}
+	}
+	store, err := vault.Open(g.t.Context(), vault.Config{
+		API: access, Auth: auth,
+		Prefix: g.prefix, Recorder: recorder, Logger: recorder.Logger,
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return store
+}
+
+// anchors returns what keeps the log's checkpoints in Vault.
+func (g *rig) anchors(secrets *vault.Store) *audit.Anchors {
+	g.t.Helper()
+	documents, err := secrets.Documents("audit-" + g.prefix)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	cfg := audit.AnchorConfig{
+		Log: g.log, Store: jobs.AuditStore(documents), Signer: cmp.Or(g.signer, "kv"), Prefix: "audit-" + g.prefix,
+		Transit:  func(ref string) (audit.Transit, error) { return jobs.AuditTransit(secrets, ref) },
+		Interval: time.Minute, MaxAge: time.Hour, Now: time.Now,
+	}
+	if g.anchoring != nil {
+		g.anchoring(&cfg)
+	}
+	anchors, err := audit.OpenAnchors(g.t.Context(), cfg)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return anchors
 }
 
 // overlap sets the policy's overlap.

@@ -45,8 +45,9 @@ type run struct {
 	deletions budget
 	streak    streak
 	done      atomic.Int64
-	claiming  sync.Mutex // guards not
-	not       []string   // projects that the run is not to claim again
+	cutShort  atomic.Bool // a project was left with steps to take
+	claiming  sync.Mutex  // guards not
+	not       []string    // projects that the run is not to claim again
 	total     int
 }
 
@@ -55,29 +56,62 @@ type run struct {
 // a dependency is unreachable or refuses us; what went wrong with single
 // projects stands in the report.
 func (r *Runner) Run(ctx context.Context, o Order) (*Report, error) {
-	now, err := r.State.Now(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("starting the run: %w", err)
-	}
 	s := &run{
 		Runner: r, id: uuid.Must(uuid.NewV7()), order: o, stop: ctx,
 		rotations: newBudget(r.MaxRotations), deletions: newBudget(r.MaxDeletions),
 		streak: streak{limit: r.MaxFailures},
 	}
-	s.report = &Report{RunID: s.id, Trigger: string(o.Trigger), StartedAt: now.UTC(), Results: []Result{}}
+	s.report = &Report{RunID: s.id, Trigger: string(o.Trigger), StartedAt: r.Now().UTC(), Results: []Result{}}
 	work, cancel := grace(ctx, r.Grace)
 	defer cancel()
 	work = within(work, func(sc *scope) { sc.run, sc.trigger, sc.reason = s.id, string(o.Trigger), o.Reason })
 	if err := s.begin(work); err != nil {
-		return nil, err
+		return s.ended(work, nil, err)
 	}
 	silence := r.beating(work)
-	err = s.sweep(work)
+	err := s.guarded(work)
 	silence()
 	if finishErr := s.finish(work); err == nil {
 		err = finishErr
 	}
-	return s.report, err
+	return s.ended(work, s.report, err)
+}
+
+// ended is how the run ended: an error that only says that the time after a
+// stop was over is none.
+func (s *run) ended(work context.Context, report *Report, err error) (*Report, error) {
+	if err == nil || !s.stopping() || work.Err() == nil {
+		return report, err
+	}
+	s.stopped()
+	if s.report.FinishedAt.IsZero() {
+		s.report.FinishedAt = s.Now().UTC()
+	}
+	return s.report, nil
+}
+
+// stopped reports that the run was told to stop before it was through.
+func (s *run) stopped() {
+	if !s.report.Stopped {
+		s.report.Stopped = true
+		s.report.Warnings = append(s.report.Warnings, "stopped before every project was looked at; the next run goes on from here")
+	}
+}
+
+// guarded goes over the projects if the log is what its checkpoints say, and
+// for as long as it is.
+func (s *run) guarded(ctx context.Context) error {
+	trusted, err := s.trusted(ctx)
+	if err != nil || !trusted {
+		return err
+	}
+	stop := s.anchoring(ctx)
+	err = s.sweep(ctx)
+	stop()
+	if broken := s.Anchors.Broken(); broken != nil {
+		return s.standStill(ctx, broken)
+	}
+	return err
 }
 
 // grace returns a context that outlives ctx by d.
@@ -88,9 +122,14 @@ func grace(ctx context.Context, d time.Duration) (context.Context, context.Cance
 }
 
 func (s *run) begin(ctx context.Context) error {
+	now, err := s.State.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("starting the run: %w", err)
+	}
+	s.report.StartedAt = now.UTC()
 	e := event(ctx, audit.RunStarted)
 	e.Policy = describe(s.Policy)
-	err := s.Log.Commit(ctx, audit.Entry{
+	err = s.Log.Commit(ctx, audit.Entry{
 		Events: []audit.Event{e},
 		Update: state.StartRun(s.id, string(s.order.Trigger), s.Actor, s.Host, s.order.Reason),
 	})
@@ -120,6 +159,12 @@ func (s *run) finish(ctx context.Context) error {
 	err = s.Log.Commit(ctx, audit.Entry{Events: []audit.Event{e}, Update: state.FinishRun(s.id, s.report.counters())})
 	if err != nil {
 		return fmt.Errorf("finishing the run: %w", err)
+	}
+	if s.Anchors.Broken() != nil {
+		return nil
+	}
+	if err := s.Anchors.Anchor(ctx, true); err != nil {
+		s.Logger.ErrorContext(ctx, "audit checkpoint not made at the end of the run, the next run tries again", "err", message(err))
 	}
 	return nil
 }
@@ -227,6 +272,16 @@ func (s *run) leave(project string) {
 	s.not = append(s.not, project)
 }
 
+// left reports whether a project is still to be looked at. What cannot be
+// found out in the time that is left counts as yes.
+func (s *run) left(ctx context.Context, c state.Claiming) bool {
+	s.claiming.Lock()
+	defer s.claiming.Unlock()
+	c.Again, c.Not = s.order.Request.Force || s.order.Request.Compromised, s.not
+	left, err := s.State.Left(ctx, c)
+	return err != nil || left
+}
+
 // leftover reports the due projects that another process works on.
 func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 	if step := s.streak.step(); s.streak.over() {
@@ -235,8 +290,9 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 		return nil
 	}
 	if s.stopping() {
-		s.report.Stopped = true
-		s.report.Warnings = append(s.report.Warnings, "stopped before every project was looked at; the next run goes on from here")
+		if s.cutShort.Load() || s.left(ctx, claim) {
+			s.stopped()
+		}
 		return nil
 	}
 	busy, err := s.State.Busy(ctx, claim)

@@ -20,6 +20,8 @@ type scope struct {
 	cred     string
 	rotation string
 	replaces string
+
+	anchoring bool // making a checkpoint, which needs no lease
 }
 
 type scopeKey struct{}

@@ -66,7 +66,7 @@ func (b *book) guardAny(keyID string) (guard, reason string, ok bool) {
 	case b.Blocked.Guard != "":
 		return b.Blocked.Guard, b.Blocked.Reason, false
 	case b.Own[keyID]:
-		return GuardOwnKey, "a live rotator process still authenticates with this key; it goes once every process has moved on to the new one", false
+		return GuardOwnKey, "a live rotator process still authenticates with this key; each moves on to the new one at its next run, end one that does not", false
 	case b.namedBy(keyID) != "":
 		return GuardNamedByVault, fmt.Sprintf("the newest version of Vault's path for %q names this key; rotate that credential first", b.namedBy(keyID)), false
 	case len(b.Keys) <= 1:

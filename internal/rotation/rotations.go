@@ -80,11 +80,30 @@ func (b *book) patience(l *line) time.Time {
 // it names the keys that hold them, unless one is about to come free.
 func (b *book) full(w want, freeing bool) (action Action, guard, reason string) {
 	if w.trigger != Compromised || freeing {
-		return Skip, GuardFullProject, fmt.Sprintf("no free slot: the project holds %d keys of %d, and one has to go first", len(b.Keys), KeyCap)
+		return Skip, GuardFullProject, fmt.Sprintf("no free slot: the project holds %d keys of %d; %s", len(b.Keys), KeyCap, b.room(freeing))
 	}
 	var holders []string
 	for _, v := range b.views() {
 		holders = append(holders, fmt.Sprintf("%s (%s, %s)", v.ID, v.Credential, v.State))
 	}
 	return Refuse, GuardFullProject, fmt.Sprintf("no free slot: delete one of the project's %d keys first: %s", len(b.Keys), strings.Join(holders, ", "))
+}
+
+// room says when there will be a slot, or how to make one.
+func (b *book) room(freeing bool) string {
+	var next time.Time
+	for _, l := range b.lines {
+		for _, v := range l.leaving() {
+			if v.RetireAt.After(b.Now) && (next.IsZero() || v.RetireAt.Before(next)) {
+				next = v.RetireAt
+			}
+		}
+	}
+	switch {
+	case freeing:
+		return "one comes free in this run"
+	case !next.IsZero():
+		return fmt.Sprintf("one comes free at %s; sooner, %s", stamp(next), b.remedy())
+	}
+	return b.remedy()
 }

@@ -40,8 +40,12 @@ func (b *book) slots() slots {
 	s.count = s.free
 	for _, l := range b.lines {
 		s.count += len(l.leaving())
-		if l.standing != nil && !l.foreign {
-			s.turns = append(s.turns, turn{line: l, due: l.standing.CreatedAt.Add(b.Policy.DueAfter())})
+		if l.standing == nil {
+			continue
+		}
+		l.standing.DueAt = l.standing.CreatedAt.Add(b.Policy.DueAfter())
+		if !l.foreign { // else it takes no slot
+			s.turns = append(s.turns, turn{line: l, due: l.standing.DueAt})
 		}
 	}
 	slices.SortFunc(s.turns, func(a, b turn) int {

@@ -124,6 +124,19 @@ func (s *Store) Busy(ctx context.Context, c Claiming) ([]Busy, error) {
 	return busy, nil
 }
 
+// Left reports whether a run still has a project to look at, be it free or
+// worked on.
+func (s *Store) Left(ctx context.Context, c Claiming) (left bool, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM rotator.project WHERE `+eligible+`
+			AND NOT id = ANY ($7) AND ($6 OR checked_at IS NULL OR checked_at < $1))`,
+		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Again, list(c.Not)).Scan(&left)
+	if err != nil {
+		return true, fmt.Errorf("looking for projects that are left: %w", err)
+	}
+	return left, nil
+}
+
 // Renew makes the lease last for its length from now. It reports false when
 // the lease has been lost: it ran out, or another process claimed it.
 func (s *Store) Renew(ctx context.Context, l *Lease) (bool, error) {

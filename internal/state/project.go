@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -95,15 +94,3 @@ func (l *Lease) CredentialCurrent(name, path, key string) Change {
 
 // guarded makes a change only while the lease holds.
 func guarded(l *Lease, c Change) Change { return All(l.Held(), c) }
-
-// ProjectOfKey returns the project in which a key was last seen, empty if it
-// never was.
-func (s *Store) ProjectOfKey(ctx context.Context, key string) (string, error) {
-	var project string
-	err := s.pool.QueryRow(ctx, `SELECT project_id FROM rotator.access_key WHERE key_id = $1
-		ORDER BY gone_at IS NOT NULL, seen_at DESC LIMIT 1`, key).Scan(&project)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", fmt.Errorf("finding the project of key %s: %w", key, err)
-	}
-	return project, nil
-}

@@ -1,21 +1,14 @@
 package state_test
 
 import (
-	"context"
-	"crypto/rand"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
-	"rotator/internal/postgres"
-	"rotator/internal/postgres/pgtest"
-	"rotator/internal/secret"
 	"rotator/internal/state"
-	"rotator/migrations"
 )
 
 // rotations returns the ids that Rotations selects, sorted.
@@ -125,11 +118,6 @@ func TestSnapshotKnowsWhatIsListed(t *testing.T) {
 	see("a", "b", "d") // a listing was late
 	g.apply(l.KeyGone("d"))
 	known("a", "b")
-	for key, want := range map[string]string{"a": "p", "d": "p", "never": ""} {
-		if got, err := g.ProjectOfKey(t.Context(), key); err != nil || got != want {
-			t.Errorf("project of key %s: %q, %v", key, got, err)
-		}
-	}
 	see()
 	known()
 	g.must(g.Release(t.Context(), l, state.Release{NextCheck: time.Now()}))
@@ -209,32 +197,11 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestWriterRoleCanDoItsWork: what migrations grant to a writer that owns
-// nothing is enough, and is no more than that.
+// TestWriterRoleCanDoItsWork: every test's store logs in with the writer's
+// role. What that may do is enough, and is no more than that.
 func TestWriterRoleCanDoItsWork(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Empty(t)
-	pool := pgtest.Pool(t, url)
-	writer := "t_writer_" + strings.ToLower(rand.Text()[:12])
-	if _, err := pool.Exec(t.Context(), `CREATE ROLE `+writer); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		drop := `SET ROLE NONE; DROP OWNED BY ` + writer + `; DROP ROLE ` + writer
-		if _, err := pool.Exec(context.WithoutCancel(t.Context()), drop); err != nil {
-			t.Errorf("dropping the role: %v", err)
-		}
-	})
-	if _, err := postgres.Migrate(t.Context(), secret.New(url), migrations.FS, postgres.MigrateOptions{Writer: writer}); err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{T: t, Store: state.New(pool), pool: pool, run: uuid.New()}
-	g.exec(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET role = ` + writer + `', current_database()); END $$`)
-	pool.Reset() // the connections from here on are the writer's
-	if who := g.count(`SELECT count(*) WHERE current_user = '` + writer + `'`); who != 1 {
-		t.Fatal("the pool is not the writer's")
-	}
-	g.discover("p")
+	g := newRig(t, "p")
 	l := g.lease("p")
 	for name, c := range guarded(l) {
 		if _, err := g.Apply(t.Context(), c); err != nil {
@@ -248,7 +215,7 @@ func TestWriterRoleCanDoItsWork(t *testing.T) {
 	g.must(g.Leave(t.Context(), uuid.New()))
 	g.must(g.SetSetting(t.Context(), "self", "p/api"))
 	for _, sql := range []string{`TRUNCATE rotator.setting`, `DROP TABLE rotator.run`, `CREATE TABLE rotator.mine ()`, `ALTER TABLE rotator.project ADD x int`} {
-		if _, err := pool.Exec(t.Context(), sql); err == nil {
+		if _, err := g.pool.Exec(t.Context(), sql); err == nil {
 			t.Errorf("the writer may: %s", sql)
 		}
 	}
