@@ -54,7 +54,7 @@ func (c *cli) open(ctx context.Context, lenient bool) (*app, error) {
 
 // openKeeper wires what keeps the audit log, without Sinch: for commands that
 // a person gives about the log itself. Close it.
-func (c *cli) openKeeper(ctx context.Context, strange bool) (*app, error) {
+func (c *cli) openKeeper(ctx context.Context) (*app, error) {
 	a, err := c.openWith(ctx, needDatabase|needVault|needAudit)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (c *cli) openKeeper(ctx context.Context, strange bool) (*app, error) {
 	recorder := &jobs.Recorder{Log: a.log, Logger: a.logger}
 	secrets, err := a.openVault(ctx, recorder)
 	if err == nil {
-		err = a.openAnchors(ctx, secrets, strange)
+		err = a.openAnchors(ctx, secrets)
 	}
 	if err != nil {
 		a.close(ctx)
@@ -101,20 +101,24 @@ func (a *app) openLog(ctx context.Context) (err error) {
 		Common: audit.Event{Actor: a.cfg.Process.Actor, Host: a.host, Build: buildName(), ConfigSHA256: a.cfg.sha256()},
 	})
 	if err != nil {
-		return down(fmt.Errorf("opening the audit log: %w", err))
+		return refusedOr(down(fmt.Errorf("opening the audit log: %w", err)), audit.ErrBehind)
 	}
 	return nil
 }
 
-// openSpill makes sure that outcomes can be kept while Postgres is away, and
-// brings home those that an earlier process kept.
-func (a *app) openSpill(ctx context.Context) (err error) {
+// openSpill makes sure that outcomes can be kept while Postgres is away.
+func (a *app) openSpill() (err error) {
 	if a.spill, err = audit.OpenSpill(a.spillDir(), a.id.String()); err != nil {
 		return fmt.Errorf("AUDIT_SPILL_DIR: %w", err)
 	}
+	return nil
+}
+
+// replay brings home the outcomes that earlier processes kept.
+func (a *app) replay(ctx context.Context) error {
 	replayed, err := a.log.Replay(ctx, a.spillDir(), nil)
 	for _, r := range replayed {
-		a.logger.WarnContext(ctx, "spilled audit events replayed", "file", r.File, "events", r.Events, "duplicates", r.Duplicates, "torn", r.Torn)
+		a.logger.WarnContext(ctx, "spilled audit events replayed", "file", r.File, "events", r.Events, "duplicates", r.Duplicates, "torn", r.Torn, "kept", r.Kept)
 	}
 	if err != nil {
 		return down(fmt.Errorf("replaying spilled audit events: %w", err))

@@ -34,9 +34,8 @@ func openVault(ctx context.Context, cfg *config, recorder call.Recorder, logger 
 	return store, nil
 }
 
-// openAnchors prepares the checkpoints of the audit log. Strange allows a
-// signing key that nobody vouches for.
-func (a *app) openAnchors(ctx context.Context, secrets *vault.Store, strange bool) error {
+// openAnchors prepares the checkpoints of the audit log.
+func (a *app) openAnchors(ctx context.Context, secrets *vault.Store) error {
 	cfg := a.cfg.Audit
 	documents, err := secrets.Documents(cfg.VaultPrefix)
 	if err != nil {
@@ -44,7 +43,7 @@ func (a *app) openAnchors(ctx context.Context, secrets *vault.Store, strange boo
 	}
 	anchoring := audit.AnchorConfig{
 		Log: a.log, Store: jobs.AuditStore(documents), Prefix: cfg.VaultPrefix,
-		Signer: cfg.Signer, Pinned: verifierKeys(cfg.VerifierKeys), Strange: strange,
+		Signer: cfg.Signer, Pinned: verifierKeys(cfg.VerifierKeys),
 		Transit:  func(ref string) (audit.Transit, error) { return jobs.AuditTransit(secrets, ref) },
 		Interval: cfg.CheckpointInterval, MaxAge: cfg.CheckpointMaxAge, Logger: a.logger, Now: time.Now,
 	}

@@ -17,7 +17,7 @@ import (
 func (a *app) openRun(ctx context.Context, lenient bool) error {
 	recorder := &jobs.Recorder{Log: a.log, Logger: a.logger, Lenient: lenient}
 	if !lenient {
-		if err := a.openSpill(ctx); err != nil {
+		if err := a.openSpill(); err != nil {
 			return err
 		}
 		recorder.Spill = a.spill
@@ -28,7 +28,10 @@ func (a *app) openRun(ctx context.Context, lenient bool) error {
 	}
 	cfg := a.jobsConfig()
 	if !lenient {
-		if err := a.openAnchors(ctx, secrets, false); err != nil {
+		if err := a.openAnchors(ctx, secrets); err != nil {
+			return err
+		}
+		if err := a.replay(ctx); err != nil {
 			return err
 		}
 		recorder.Anchors, cfg.Anchors = a.anchors, a.anchors

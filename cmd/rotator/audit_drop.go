@@ -97,7 +97,7 @@ func (c *cli) auditDropPartition(ctx context.Context, name string, d dropping) e
 	if err := writable(d.file); err != nil {
 		return err
 	}
-	a, err := c.openKeeper(ctx, false)
+	a, err := c.openKeeper(ctx)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (c *cli) auditDropPartition(ctx context.Context, name string, d dropping) e
 	case errors.Is(err, audit.ErrNotDroppable):
 		return &exitError{code: jobs.ExitUsage, err: err}
 	case err != nil:
-		return refusedOr(err, audit.ErrBehind, audit.ErrForged)
+		return refusedOr(down(err), audit.ErrBehind, audit.ErrForged)
 	}
 	if err := a.anchors.Anchor(ctx, true); err != nil {
 		a.logger.WarnContext(ctx, "audit checkpoint not made after the drop, the next run makes it", "err", jobs.Message(err))

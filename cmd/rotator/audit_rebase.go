@@ -52,7 +52,7 @@ is unreachable; 4 the log contradicts itself, which no restored backup does.`,
 }
 
 func (c *cli) auditRebase(ctx context.Context, reason, output string) error {
-	a, err := c.openKeeper(ctx, true)
+	a, err := c.openKeeper(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (c *cli) auditRebase(ctx context.Context, reason, output string) error {
 	case errors.Is(err, audit.ErrNotBehind):
 		return err //nolint:wrapcheck // it says all there is to say
 	case err != nil:
-		return refusedOr(fmt.Errorf("rebasing the audit log: %w", err), audit.ErrBehind, audit.ErrForged)
+		return refusedOr(down(fmt.Errorf("rebasing the audit log: %w", err)), audit.ErrBehind, audit.ErrForged)
 	}
 	if output == "json" {
 		err = printJSON(c.out, newRebaseReport(r))

@@ -188,7 +188,11 @@ func checkVaultPath(text string, _ []string) (string, *complaint) {
 func checkVerifierKeys(text string, _ []string) (string, *complaint) {
 	for key := range strings.SplitSeq(text, ",") {
 		if _, err := note.NewVerifier(strings.TrimSpace(key)); err != nil {
-			return "", &complaint{fmt.Sprintf("holds %q, which is no verifier key", key), "write what rotator audit pubkey prints"}
+			what := fmt.Sprintf("holds %q, which is no verifier key", key)
+			if strings.Contains(key, "PRIVATE") {
+				what = "holds a private key, which belongs in Vault alone"
+			}
+			return "", &complaint{what, "write what rotator audit pubkey prints"}
 		}
 	}
 	return text, nil

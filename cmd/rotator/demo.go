@@ -67,7 +67,8 @@ func (c *cli) demo(ctx context.Context, keep bool) error {
 }
 
 func (d *demo) setUp(ctx context.Context) error {
-	if err := d.command(ctx, 0, "migrate", "up"); err != nil {
+	d.say("The schema belongs to a role that nobody logs in as; the daemon may append to the log, the auditor read it.")
+	if err := d.command(ctx, 0, "migrate", "up", "--owner-role", demoOwner, "--writer-role", demoWriter, "--auditor-role", demoAuditor); err != nil {
 		return err
 	}
 	d.say("What is due, and why? Nothing is changed by asking.")
@@ -127,6 +128,7 @@ func (d *demo) linger(ctx context.Context) error {
 		return fmt.Errorf("writing the environment: %w", err)
 	}
 	d.say("Everything stays up until Ctrl-C. In another terminal:\n\n    rotator --env-file %s keys\n    rotator --env-file %s run-now --project %s --force --reason \"to see it\"", path, path, d.shown)
+	d.say("As an auditor, who may only read (docs/compliance.md has the questions):\n\n    psql '%s' -c 'SELECT * FROM audit.key_history'", d.psql)
 	<-ctx.Done()
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"rotator/internal/postgres/pgcluster"
 	"rotator/internal/sinch/sinchtest"
 	"rotator/internal/vault/vaultmem"
 )
@@ -23,6 +22,7 @@ type demo struct {
 	sim   *sinchtest.Server
 	undo  []func() error
 	shown string // the subproject whose story is told
+	psql  string // the auditor's URL of the database
 
 	crowd *crowd // consumers, while they work
 	tally tally
@@ -127,6 +127,7 @@ func (d *demo) startVault(ctx context.Context) error {
 			}
 		}
 		d.env["VAULT_KV_PREFIX"] = fmt.Sprintf("rotator-demo-%d", d.began.Unix())
+		d.env["AUDIT_VAULT_PREFIX"] = fmt.Sprintf("audit-of-demo-%d", d.began.Unix())
 		return nil
 	}
 	server := vaultmem.New(vaultmem.Config{})
@@ -136,17 +137,6 @@ func (d *demo) startVault(ctx context.Context) error {
 	}
 	d.undo = append(d.undo, server.Close)
 	d.env["VAULT_ADDR"], d.env["VAULT_TOKEN"] = addr, token.Reveal()
-	return nil
-}
-
-func (d *demo) startPostgres(ctx context.Context) error {
-	bin, _ := d.cli.env.Lookup("POSTGRES_BIN")
-	cluster, err := pgcluster.Start(ctx, pgcluster.Options{BinDir: bin})
-	if err != nil {
-		return fmt.Errorf("starting Postgres: %w", err)
-	}
-	d.undo = append(d.undo, cluster.Close)
-	d.env["DATABASE_URL"] = cluster.AdminURL()
 	return nil
 }
 

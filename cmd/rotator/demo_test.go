@@ -123,7 +123,7 @@ func (r demoRig) tell(t *testing.T, attr *syscall.SysProcAttr) {
 	if !verdict.MatchString(out.String()) {
 		t.Errorf("the verdict is missing:\n%s", out.String())
 	}
-	for _, want := range []string{"$ rotator migrate up\n", "$ rotator plan\n", "$ rotator run-now\n", "$ rotator keys\n", "$ rotator audit list "} {
+	for _, want := range []string{"$ rotator migrate up --owner-role ", "rights: GRANT ", "$ rotator plan\n", "$ rotator run-now\n", "$ rotator keys\n", "$ rotator audit list "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story lacks %q", want)
 		}

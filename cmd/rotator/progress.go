@@ -19,6 +19,7 @@ type progress struct {
 	bar    *progressbar.ProgressBar
 	logger *slog.Logger
 	what   string
+	unit   string // what is counted, to show how many a second; "" shows none
 	said   time.Time
 }
 
@@ -42,10 +43,15 @@ func (p *progress) show(done, total int) {
 		return
 	}
 	if p.bar == nil {
-		p.bar = progressbar.NewOptions(total,
+		options := []progressbar.Option{
 			progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(p.what),
 			progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetPredictTime(true))
+			progressbar.OptionThrottle(100 * time.Millisecond), progressbar.OptionSetPredictTime(true),
+		}
+		if p.unit != "" {
+			options = append(options, progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.unit))
+		}
+		p.bar = progressbar.NewOptions(total, options...)
 	}
 	_ = p.bar.Set(done) // a bar that cannot be drawn is no reason to fail
 }

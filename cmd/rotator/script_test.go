@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			"lease": holdLease, "vault-role": vaultRole, "vault-write": vaultWrite,
 			"oneline": oneLine, "stored": stored, "count": count, "snapshot": snapshot, "same": same,
 			"json": jsonValue, "shape": shape, "logs-only": logsOnly, "leakless": leakless, "exact-bytes": exactBytes,
-			"events": eachEvent, "cut": cut, "writefile": writeFile, "converges": converges,
+			"events": eachEvent, "cut": cut, "when": when, "disclosed": disclosed, "writefile": writeFile, "converges": converges,
 		},
 	})
 }

@@ -57,7 +57,9 @@ const parentProject = "parent"
 //
 //	world [empty-database] [echo-secrets]
 //
-// The parent's own key is a day old.
+// The parent's own key is a day old. The database's logins are three: the
+// daemon's in DATABASE_URL, the owner's in DATABASE_MIGRATE_URL, the auditor's
+// in AUDITOR_URL; OWNER, WRITER and AUDITOR name the roles.
 func theWorld(ts *testscript.TestScript, _ bool, args []string) {
 	w := of(ts)
 	database := pgtest.Database
@@ -65,7 +67,8 @@ func theWorld(ts *testscript.TestScript, _ bool, args []string) {
 		database = pgtest.Empty
 	}
 	link := database(w.t)
-	w.pool = pgtest.Pool(w.t, link)
+	daemon, installer, roles := pgtest.Writer(w.t, link), pgtest.Installer(w.t, link), pgtest.Roles()
+	w.pool = pgtest.Pool(w.t, daemon)
 	w.vault, w.prefix = vaulttest.Real(w.t), vaulttest.Prefix()
 	w.sim = sinchtest.New(sinchtest.Config{
 		TokenRate: -1, ReadyDelay: -1, TokenGrace: -1, EchoSecrets: slices.Contains(args, "echo-secrets"),
@@ -77,9 +80,11 @@ func theWorld(ts *testscript.TestScript, _ bool, args []string) {
 	w.projects = []string{parentProject}
 	w.own = w.sim.AddKey(parentProject, "rotator", time.Now().Add(-24*time.Hour))
 	w.secrets = map[string]string{w.vault.Token.Reveal(): "the Vault token"}
-	if u, err := url.Parse(link); err == nil && u.User != nil {
+	for link, whose := range map[string]string{daemon: "the daemon's", installer: "the installer's", pgtest.Auditor(w.t, link): "the auditor's"} {
+		u, err := url.Parse(link)
+		ts.Check(err)
 		if password, ok := u.User.Password(); ok {
-			w.secrets[password] = "the database password"
+			w.secrets[password] = whose + " database password"
 		}
 	}
 	for _, pair := range [][2]string{
@@ -93,10 +98,11 @@ func theWorld(ts *testscript.TestScript, _ bool, args []string) {
 		{"SINCH_TOKEN_RATE_LIMIT", "1000"},
 		{"SINCH_TIMEOUT", "10s"},
 		{"SINCH_VERIFY_TIMEOUT", "5s"},
-		{"DATABASE_URL", link},
+		{"DATABASE_URL", daemon}, {"DATABASE_MIGRATE_URL", installer},
+		{"AUDITOR_URL", pgtest.Auditor(w.t, link)}, {"OWNER", roles.Owner}, {"WRITER", roles.Writer}, {"AUDITOR", roles.Auditor},
 		{"VAULT_ADDR", w.vault.Addr},
 		{"VAULT_TOKEN", w.vault.Token.Reveal()},
-		{"VAULT_KV_PREFIX", w.prefix},
+		{"VAULT_KV_PREFIX", w.prefix}, {"AUDIT_VAULT_PREFIX", "audit-" + w.prefix},
 		{"ROTATOR_INCLUDE", "*"},
 		{"ROTATOR_STATE_DIR", ts.MkAbs("state")},
 		{"ROTATOR_ACTOR", "alice@desk"},

@@ -19,7 +19,7 @@ func (a *Anchors) anchor(ctx context.Context, reads bool, atLeast time.Duration)
 		return err
 	}
 	defer unlock()
-	if a.Age() < atLeast {
+	if age := a.Age(); 0 <= age && age < atLeast {
 		return nil
 	}
 	got, err := a.look(ctx)
@@ -44,7 +44,8 @@ func (a *Anchors) make(ctx context.Context, epoch int, head tree) error {
 	if anchor.Note, err = signNote(ctx, anchor.Text(), a.signer); err != nil {
 		return fmt.Errorf("making a checkpoint: %w", err)
 	}
-	path := anchorPath(epoch, head.size, now)
+	anchor.day = a.dayOf(epoch, now)
+	path := place{head.size, anchor.day}.path(epoch)
 	if err := a.store(ctx, a.cfg.Store, path, anchor); err != nil {
 		return err
 	}
@@ -59,6 +60,18 @@ func (a *Anchors) make(ctx context.Context, epoch int, head tree) error {
 		return fmt.Errorf("copying a checkpoint to AUDIT_CHECKPOINT_DIR: %w", err)
 	}
 	return nil
+}
+
+// dayOf is the folder of a checkpoint made now: never one before the last
+// one's, whatever the clock does, or nobody would look for it there.
+func (a *Anchors) dayOf(epoch int, now time.Time) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	day := now.UTC().Format(time.DateOnly)
+	if a.last.Epoch == epoch {
+		day = max(day, a.last.day)
+	}
+	return day
 }
 
 // store writes the anchor where nothing is yet. What is there already must

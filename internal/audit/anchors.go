@@ -31,7 +31,6 @@ type AnchorConfig struct {
 	Signer  string    // where the signing key is, see SignerConfig
 	Transit TransitOf // opens a key in Vault Transit; nil if there is none
 	Pinned  []string  // verifier keys; empty trusts those in Store
-	Strange bool      // see SignerConfig
 
 	Interval time.Duration // between two while something changes
 	MaxAge   time.Duration // that an event that counts may stand without one
@@ -71,12 +70,13 @@ func OpenAnchors(ctx context.Context, cfg AnchorConfig) (*Anchors, error) {
 		return nil, err
 	}
 	signer, err := OpenSigner(ctx, SignerConfig{
-		Store: cfg.Store, Origin: origin, Ref: cfg.Signer, Transit: cfg.Transit, Strange: cfg.Strange,
+		Store: cfg.Store, Origin: origin, Ref: cfg.Signer, Transit: cfg.Transit,
 	}, keys)
 	if err != nil {
 		return nil, err
 	}
 	a := &Anchors{cfg: cfg, archive: &Archive{Store: cfg.Store, Keys: keys}, signer: signer, origin: origin, turn: make(chan struct{}, 1)}
+	cfg.Log.anchored = func(ctx context.Context) error { return a.Anchor(ctx, true) }
 	return a, a.mirrorKeys(ctx)
 }
 
@@ -116,9 +116,9 @@ func (a *Anchors) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ahead.counts(true) && a.overdue() != nil {
+	if overdue := a.overdue(); overdue != nil && ahead.counts(true) {
 		if err := a.Anchor(ctx, true); err != nil {
-			return fmt.Errorf("%w: %w", a.overdue(), err)
+			return fmt.Errorf("%w: %w", overdue, err)
 		}
 	}
 	return nil
@@ -141,8 +141,8 @@ func (a *Anchors) Permit(ctx context.Context, deletion bool) error {
 	return a.overdue()
 }
 
-// Broken returns why nothing may be changed any more, or nil: the log was
-// found to contradict a checkpoint. Only Check can find it mended.
+// Broken returns why nothing may be changed, or nil: when it was last looked
+// at, the log contradicted a checkpoint.
 func (a *Anchors) Broken() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -194,7 +194,7 @@ func (a *Anchors) look(ctx context.Context) (ahead, error) {
 	if err != nil {
 		return ahead{}, a.judge(err)
 	}
-	got, err := a.compare(ctx, newest)
+	got, err := a.compare(ctx, &newest)
 	if err == nil && newest.Epoch == known.Epoch && newest.Size > known.Size && known.Epoch > 0 {
 		err = a.extends(ctx, known, newest)
 	}
@@ -206,8 +206,9 @@ func (a *Anchors) look(ctx context.Context) (ahead, error) {
 	if newest.Size != known.Size || newest.Epoch != known.Epoch || a.at.IsZero() {
 		a.last, a.at = newest, newest.At
 	}
-	if a.broken != nil || newest.Epoch > known.Epoch && known.Epoch > 0 {
-		a.cfg.Log.rebased(got.head) // a person has opened a new epoch meanwhile
+	if a.cfg.Log.follows(got.head) {
+		a.cfg.Logger.ErrorContext(ctx, "audit log is not the one that this process has seen: events after its newest checkpoint may be lost",
+			"checkpoint", newest.Size, "size", got.head.size)
 	}
 	a.broken, a.pending = nil, got.oldest
 	return got, nil
@@ -215,10 +216,12 @@ func (a *Anchors) look(ctx context.Context) (ahead, error) {
 
 // judge keeps in mind what makes any further change wrong.
 func (a *Anchors) judge(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if errors.Is(err, ErrBehind) || errors.Is(err, ErrForged) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
 		a.broken = err
+	} else if a.pending.IsZero() {
+		a.pending = a.cfg.Now() // since when nobody knows
 	}
 	return err
 }
@@ -227,6 +230,12 @@ func (a *Anchors) judge(err error) error {
 // log in epoch 1.
 func (a *Anchors) newest(ctx context.Context, known Anchor) (Anchor, error) {
 	newest, found, err := a.archive.newestSince(ctx, known)
+	if errors.Is(err, ErrForged) { // or another process has introduced its key meanwhile
+		if keys, loading := LoadKeyring(ctx, a.cfg.Store, a.cfg.Pinned...); loading == nil {
+			a.archive.Keys = keys
+			newest, found, err = a.archive.newestSince(ctx, known)
+		}
+	}
 	switch {
 	case err != nil:
 		return newest, fmt.Errorf("reading the newest checkpoint: %w", err)
@@ -234,6 +243,8 @@ func (a *Anchors) newest(ctx context.Context, known Anchor) (Anchor, error) {
 		return newest, fmt.Errorf("%w: its checkpoints are gone from %s", ErrBehind, a.cfg.Prefix)
 	case !found:
 		return Anchor{Epoch: 1}, nil
+	case newest.Epoch < known.Epoch, newest.Epoch == known.Epoch && newest.Size < known.Size:
+		return newest, fmt.Errorf("%w: checkpoint %d of epoch %d is gone from %s", ErrBehind, known.Size, known.Epoch, a.cfg.Prefix)
 	case newest.Origin != epochOrigin(a.origin, newest.Epoch):
 		return newest, fmt.Errorf("%w: the checkpoints below %s are of the log %s, this one is %s; give each database an AUDIT_VAULT_PREFIX of its own",
 			ErrForged, a.cfg.Prefix, newest.Origin, a.origin)
@@ -242,7 +253,7 @@ func (a *Anchors) newest(ctx context.Context, known Anchor) (Anchor, error) {
 }
 
 // compare follows the log from a checkpoint to its head.
-func (a *Anchors) compare(ctx context.Context, from Anchor) (ahead, error) {
+func (a *Anchors) compare(ctx context.Context, from *Anchor) (ahead, error) {
 	pool := a.cfg.Log.cfg.Pool
 	head, err := queryHead(ctx, pool)
 	if err != nil {
@@ -253,8 +264,11 @@ func (a *Anchors) compare(ctx context.Context, from Anchor) (ahead, error) {
 	}
 	base := from.tree
 	if !from.Resumable() {
-		if base, err = a.rebuild(ctx, from.Size); err != nil {
+		if base, err = a.rebuild(ctx, from.Epoch, from.Size); err != nil {
 			return ahead{}, err
+		}
+		if base.root() == from.Root {
+			from.tree = base
 		}
 	}
 	got, err := follow(ctx, pool, base, head.size, a.cfg.Prefix)
@@ -277,9 +291,13 @@ func (a *Anchors) extends(ctx context.Context, from, to Anchor) error {
 	return err
 }
 
-// rebuild computes the tree of a size from the first event on.
-func (a *Anchors) rebuild(ctx context.Context, size int64) (tree, error) {
-	got, err := follow(ctx, a.cfg.Log.cfg.Pool, tree{}, size, a.cfg.Prefix)
+// rebuild computes the tree of a size from the first event on that is left.
+func (a *Anchors) rebuild(ctx context.Context, epoch int, size int64) (tree, error) {
+	begin, err := a.beginning(ctx, epoch)
+	if err != nil {
+		return begin, err
+	}
+	got, err := follow(ctx, a.cfg.Log.cfg.Pool, begin, size, a.cfg.Prefix)
 	return got.head, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -30,15 +31,18 @@ func (a *Archive) Epochs(ctx context.Context) ([]int, error) {
 	}
 	var epochs []int
 	for _, name := range names {
-		if n, err := strconv.Atoi(name); err == nil && n > 0 {
-			epochs = append(epochs, n)
+		n, err := strconv.Atoi(name)
+		if err != nil || n < 1 || strconv.Itoa(n) != name {
+			return nil, fmt.Errorf("%w: %s/%s is no epoch", ErrForged, checkpointFolder, name)
 		}
+		epochs = append(epochs, n)
 	}
 	slices.Sort(epochs)
 	return epochs, nil
 }
 
-// place is where an anchor is kept.
+// place is where an anchor is kept:
+// checkpoints/<epoch>/<yyyy-mm-dd>/<size, 16 digits>.
 type place struct {
 	size int64
 	day  string
@@ -101,9 +105,11 @@ func (a *Archive) day(ctx context.Context, epoch int, day string) ([]place, erro
 	}
 	var places []place
 	for _, name := range names {
-		if size, err := strconv.ParseInt(name, 10, 64); err == nil && size >= 0 && fmt.Sprintf("%016d", size) == name {
-			places = append(places, place{size, day})
+		size, err := strconv.ParseInt(name, 10, 64)
+		if err != nil || size < 0 || fmt.Sprintf("%016d", size) != name {
+			return nil, fmt.Errorf("%w: %s is no checkpoint", ErrForged, path.Join(checkpointFolder, strconv.Itoa(epoch), day, name))
 		}
+		places = append(places, place{size, day})
 	}
 	return places, nil
 }
@@ -134,6 +140,7 @@ func (a *Archive) read(ctx context.Context, epoch int, p place) (Anchor, error) 
 	if err != nil {
 		return anchor, fmt.Errorf("checkpoint %s: %w", p.path(epoch), err)
 	}
+	anchor.day = p.day
 	return anchor, nil
 }
 
@@ -146,40 +153,62 @@ func (a *Archive) Newest(ctx context.Context) (newest Anchor, found bool, err er
 // newestSince is Newest for who knows one already: that is not read again.
 func (a *Archive) newestSince(ctx context.Context, known Anchor) (Anchor, bool, error) {
 	epochs, err := a.Epochs(ctx)
-	if err != nil || len(epochs) == 0 {
+	if err != nil {
 		return Anchor{}, false, err
 	}
-	epoch := epochs[len(epochs)-1]
-	p, found, err := a.newestPlace(ctx, epoch)
-	if err != nil || !found {
-		return Anchor{}, false, err
+	for _, epoch := range slices.Backward(epochs) {
+		since := ""
+		if epoch == known.Epoch {
+			since = known.day
+		}
+		p, found, err := a.newestPlace(ctx, epoch, since)
+		switch {
+		case err != nil:
+			return Anchor{}, false, err
+		case !found:
+			continue
+		case epoch == known.Epoch && p.size == known.Size:
+			return known, true, nil
+		}
+		anchor, err := a.read(ctx, epoch, p)
+		return anchor, err == nil, err
 	}
-	if epoch == known.Epoch && p.size == known.Size {
-		return known, true, nil
-	}
-	anchor, err := a.read(ctx, epoch, p)
-	return anchor, err == nil, err
+	return Anchor{}, false, nil
 }
 
-// newestPlace looks at an epoch's last two days: clocks of replicas differ a
-// little, so the largest may stand in the day before the last.
-func (a *Archive) newestPlace(ctx context.Context, epoch int) (place, bool, error) {
+// lookBack is how many days' folders are looked at by who knows no checkpoint
+// yet. The newest is in the last one: whoever makes a checkpoint never dates
+// it before the one it continues. The others are for what a person, or a
+// clock, has put there; verification looks at every day.
+const lookBack = 7
+
+// newestPlace looks at an epoch's days from one on, or at the last ones.
+func (a *Archive) newestPlace(ctx context.Context, epoch int, since string) (place, bool, error) {
 	days, err := a.Store.List(ctx, path.Join(checkpointFolder, strconv.Itoa(epoch)))
 	if err != nil {
 		return place{}, false, fmt.Errorf("listing checkpoints of epoch %d: %w", epoch, err)
 	}
-	var places []place
-	for _, day := range slices.Backward(days) {
-		found, err := a.day(ctx, epoch, day)
+	if since == "" {
+		days = days[max(0, len(days)-lookBack):]
+	}
+	var newest place
+	found := false
+	for _, day := range days {
+		if _, err := time.Parse(time.DateOnly, day); err != nil {
+			return place{}, false, fmt.Errorf("%w: %s is no day of epoch %d", ErrForged, day, epoch)
+		}
+		if day < since {
+			continue
+		}
+		places, err := a.day(ctx, epoch, day)
 		if err != nil {
 			return place{}, false, err
 		}
-		if places = append(places, found...); len(places) > len(found) {
-			break
+		for _, p := range places {
+			if !found || p.size > newest.size {
+				newest, found = p, true
+			}
 		}
 	}
-	if len(places) == 0 {
-		return place{}, false, nil
-	}
-	return slices.MaxFunc(places, func(a, b place) int { return cmp.Compare(a.size, b.size) }), true, nil
+	return newest, found, nil
 }

@@ -66,16 +66,24 @@ func (l *Log) continues(ctx context.Context, conn *pgx.Conn) error {
 	}
 	known := l.known()
 	if head.size < known.size {
-		return behind("it has %d events, this process has seen %d", head.size, known.size)
+		return l.estranged(behind("it has %d events, this process has seen %d", head.size, known.size))
 	}
 	got, err := follow(ctx, conn, known, head.size, "")
 	if err != nil {
 		return lostOr(conn, err)
 	}
 	if got.head.root() != head.root() {
-		return behind("its %d events do not continue the %d that this process has seen", head.size, known.size)
+		return l.estranged(behind("its %d events do not continue the %d that this process has seen", head.size, known.size))
 	}
 	return nil
+}
+
+// estranged notes that the log is another one than this process knows.
+func (l *Log) estranged(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.strange = true
+	return err
 }
 
 // lostOr is the error of a query, as that of a lost connection if it is one.

@@ -62,7 +62,7 @@ func BenchmarkAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer pool.Close()
-			exec(b, pool, "create table bare (body text)")
+			stage(b, pool, "create table public.bare (body text)")
 			log := open(b, pool, func(c *audit.Config) { c.Common = common })
 			insert := func(i int) error {
 				body, err := log.Stamp(typical(i)).Marshal()
@@ -114,7 +114,7 @@ func BenchmarkStorage(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	exec(b, pool, "vacuum analyze audit.event")
+	stage(b, pool, "vacuum analyze audit.event")
 	size := get[int64](b, pool, "select sum(pg_total_relation_size(relid)) from pg_partition_tree('audit.event')")
 	events, _ := log.Head()
 	b.ReportMetric(float64(size)/float64(events), "B/event")

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -74,7 +73,8 @@ type Anchor struct {
 	// At is when it was made, by the clock of who made it: good for telling
 	// people, not signed.
 	At   time.Time
-	tree tree // of that size: its root is the checkpoint's
+	day  string // folder it is kept in
+	tree tree   // of that size: its root is the checkpoint's
 }
 
 // Folders of the documents outside the database.
@@ -90,12 +90,6 @@ const (
 	frontierField = "frontier"    // hashes of the tree's right edge, base64
 	timeField     = "anchored_at" // RFC 3339 UTC
 )
-
-// anchorPath is where the checkpoint of a size is kept:
-// checkpoints/<epoch>/<yyyy-mm-dd>/<size, 16 digits>.
-func anchorPath(epoch int, size int64, at time.Time) string {
-	return path.Join(checkpointFolder, strconv.Itoa(epoch), at.UTC().Format(time.DateOnly), fmt.Sprintf("%016d", size))
-}
 
 // fields is the anchor's document.
 func (a Anchor) fields() map[string]string {
@@ -132,7 +126,7 @@ func parseAnchor(keys *Keyring, fields map[string]string) (Anchor, error) {
 		return a, nil
 	}
 	if a.tree, err = parseTree(a.Size, a.Root[:], frontier); err != nil {
-		return a, fmt.Errorf("%w: %w", ErrForged, err)
+		return a, fmt.Errorf("%w: its frontier does not give its root", ErrForged)
 	}
 	return a, nil
 }

@@ -28,7 +28,7 @@ func guarded(fence int) audit.Update {
 
 func leaseTable(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()
-	exec(t, pool, "create table lease (fence int, writes int); insert into lease values (7, 0)")
+	stage(t, pool, "create table public.lease (fence int, writes int); insert into public.lease values (7, 0)")
 }
 
 // TestCommitInOneBatch puts good, stale and failing entries into one batch:
@@ -119,7 +119,7 @@ func together(t *testing.T, log *audit.Log, entries []audit.Entry) []error {
 func TestCommitTakesHeadFirst(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	exec(t, pool, "create table row (id int primary key, n int); insert into row values (0, 0), (1, 0)")
+	stage(t, pool, "create table public.row (id int primary key, n int); insert into public.row values (0, 0), (1, 0)")
 	const rounds = 60
 	done := make(chan error, 2)
 	for process := range 2 {

@@ -3,8 +3,12 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // ErrFilter marks a filter that cannot be understood.
@@ -25,6 +29,84 @@ type Filter struct {
 	Actor        string
 	Limit        int  // at most so many events; 0 means all
 	Newest       bool // with Limit: the last ones instead of the first
+}
+
+// FilterError is a value that a filter cannot have. It matches ErrFilter.
+type FilterError struct {
+	Field string // such as status
+	Value string
+	Want  string // what would be right
+}
+
+func (e *FilterError) Error() string {
+	return fmt.Sprintf("%s: %s %q: want %s", ErrFilter, e.Field, e.Value, e.Want)
+}
+
+func (e *FilterError) Unwrap() error { return ErrFilter }
+
+// Check returns what no event can match because it is written wrongly, all of
+// it. List does not ask for this, a person's input deserves it.
+func (f Filter) Check() []*FilterError {
+	var wrong []*FilterError
+	add := func(ok bool, field, value, want string) {
+		if value != "" && !ok {
+			wrong = append(wrong, &FilterError{field, value, want})
+		}
+	}
+	add(len(f.Run) == 36 && uuid.Validate(f.Run) == nil, "run", f.Run, "a run's id, a UUID as `rotator audit list --type run.started -o json` shows it")
+	add(rotationID.MatchString(f.Rotation), "rotation", f.Rotation, "a rotation's id: 13 characters of 0-9 and a-v, as behind the ~ in a key's display name")
+	_, _, err := parseStatus(f.Status)
+	add(err == nil, "status", f.Status, statusForm)
+	add(slices.Contains([]Outcome{OK, Error, Unknown}, Outcome(f.Outcome)), "outcome", f.Outcome, "ok, error or unknown")
+	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		wrong = append(wrong, &FilterError{"until", instant(f.Until), "a time after " + instant(f.Since) + ", where the events begin"})
+	}
+	return wrong
+}
+
+// rotationID is what rotation ids look like: base 32 with the extended hex
+// alphabet, in lower case.
+var rotationID = regexp.MustCompile(`^[0-9a-v]{13}$`)
+
+// String says in words what is asked for: `project p1, status 5xx`.
+func (f Filter) String() string {
+	var words []string
+	for _, w := range []struct{ name, value string }{
+		{"since", instant(f.Since)},
+		{"until", instant(f.Until)},
+		{"project", f.Project},
+		{"credential", f.Credential},
+		{"key", f.Key},
+		{"run", f.Run},
+		{"rotation", f.Rotation},
+		{"type", f.Type},
+		{"op", f.Operation},
+		{"status", f.Status},
+		{"outcome", f.Outcome},
+		{"actor", f.Actor},
+	} {
+		if w.value != "" {
+			words = append(words, w.name+" "+w.value)
+		}
+	}
+	if f.Limit > 0 {
+		words = append(words, fmt.Sprintf("at most %d", f.Limit))
+	}
+	if f.Limit > 0 && f.Newest {
+		words = append(words, "the newest")
+	}
+	if len(words) == 0 {
+		return "everything"
+	}
+	return strings.Join(words, ", ")
+}
+
+// instant is a time as RFC 3339 in UTC, empty where there is none.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // query returns the statement and its arguments. Only constant text goes into
@@ -80,6 +162,8 @@ func (f Filter) query() (string, []any, error) {
 	return sql, args, nil
 }
 
+const statusForm = "an HTTP status such as 429, or a class such as 5xx"
+
 // parseStatus reads "404" as 404 to 404 and "4xx" as 400 to 499.
 func parseStatus(s string) (low, high int, err error) {
 	digit := func(i int) (int, bool) { return int(s[i] - '0'), s[i] >= '0' && s[i] <= '9' }
@@ -94,5 +178,5 @@ func parseStatus(s string) (low, high int, err error) {
 			return n, n, nil
 		}
 	}
-	return 0, 0, fmt.Errorf("%w: status %q is neither like 429 nor like 5xx", ErrFilter, s)
+	return 0, 0, &FilterError{"status", s, statusForm}
 }

@@ -45,12 +45,24 @@ const leavesBetween = `select seq, leaf_hash, occurred_at,
 // checks. It returns ErrBehind when an event is missing.
 func follow(ctx context.Context, db DB, from tree, size int64, prefix string) (ahead, error) {
 	got := ahead{head: from}
-	if size == from.size {
-		return got, nil
+	for got.head.size < size {
+		end := min(size, got.head.size+followPage)
+		if err := got.page(ctx, db, end, prefix); err != nil {
+			return got, err
+		}
 	}
-	rows, err := db.Query(ctx, leavesBetween, from.size, size, prefix+"/")
+	return got, nil
+}
+
+// followPage is how many events one statement reads: few enough for its
+// timeout, whatever the size of the log.
+const followPage = 50_000
+
+// page extends the tree up to a size.
+func (got *ahead) page(ctx context.Context, db DB, size int64, prefix string) error {
+	rows, err := db.Query(ctx, leavesBetween, got.head.size, size, prefix+"/")
 	if err != nil {
-		return got, fmt.Errorf("following the audit log: %w", err)
+		return fmt.Errorf("following the audit log: %w", err)
 	}
 	var (
 		seq  int64
@@ -70,12 +82,12 @@ func follow(ctx context.Context, db DB, from tree, size int64, prefix string) (a
 		return nil
 	})
 	if err != nil {
-		return got, fmt.Errorf("following the audit log: %w", err)
+		return fmt.Errorf("following the audit log: %w", err)
 	}
 	if got.head.size != size {
-		return got, behind("events from %d on are missing", got.head.size)
+		return behind("events from %d on are missing", got.head.size)
 	}
-	return got, nil
+	return nil
 }
 
 // queryHead reads and checks the head.

@@ -8,13 +8,11 @@ import (
 )
 
 // openIntents finds a project's intents from a sequence number on that have
-// neither outcome nor resolution. Its operations are those of the index
-// event_call.
+// neither outcome nor resolution.
 const openIntents = `select i.seq, i.body::text from audit.event i
 	where i.project_id = $1 and i.seq >= $2 and i.phase = 'intent'
 		and not exists (select from audit.event o where o.call_id = i.call_id and o.phase <> 'intent'
-			and o.operation in ('access_keys.create', 'access_keys.update', 'access_keys.delete',
-				'vault.write', 'vault.metadata', 'vault.delete', 'vault.destroy'))
+			and audit.mutates(o.operation))
 	order by i.seq`
 
 // OpenIntents returns a project's intents since a sequence number of which

@@ -66,7 +66,9 @@ func LoadKeyring(ctx context.Context, store Store, pinned ...string) (*Keyring, 
 			return nil, fmt.Errorf("reading signing key %s: %w", name, err)
 		}
 		if in, err := parseIntroduction(fields[noteField]); err == nil { // who is not introduced is not trusted
-			k.known = append(k.known, in)
+			if path, err := in.path(); err == nil && path == keyFolder+"/"+name {
+				k.known = append(k.known, in)
+			}
 		}
 	}
 	if !k.Pinned {
@@ -104,6 +106,9 @@ func (k *Keyring) connect() error {
 func (k *Keyring) trust(key string) error {
 	v, err := note.NewVerifier(key)
 	if err != nil {
+		if strings.HasPrefix(key, privatePrefix) {
+			key = "(a private key, which belongs in Vault alone)"
+		}
 		return fmt.Errorf("verifier key %q: %w; `rotator audit pubkey` prints one", key, err)
 	}
 	k.trusted[key] = v
@@ -179,6 +184,9 @@ func (in introduction) path() (string, error) {
 	}
 	return fmt.Sprintf("%s/%08x", keyFolder, v.KeyHash()), nil
 }
+
+// privatePrefix is how a note's private key begins.
+const privatePrefix = "PRIVATE+KEY+"
 
 const keyTitle = "rotator audit signing key"
 

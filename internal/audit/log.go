@@ -78,7 +78,13 @@ type Log struct {
 	common Event
 	queue  []*item
 	closed bool
-	tree   tree // as last seen; moved by the writer, and by a rebase
+	tree   tree // as last seen; moved by the writer
+	// strange says that the log was found to be another one than tree's.
+	strange bool
+
+	// anchored makes a checkpoint of what a replay has brought home; nil
+	// where there are no Anchors. Set before any replay.
+	anchored func(context.Context) error
 
 	wake    chan struct{} // one token: the queue may be non-empty
 	stopped chan struct{} // closed when the writer has ended
@@ -222,8 +228,18 @@ func (l *Log) known() tree {
 	return l.tree
 }
 
-// rebased makes the writer go on from a tree that a person has accepted.
-func (l *Log) rebased(t tree) { l.move(t) }
+// follows makes the writer go on from a tree that continues the newest
+// checkpoint, if it has stopped because that is not the tree it knows. It
+// reports whether it had.
+func (l *Log) follows(t tree) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.strange {
+		return false
+	}
+	l.tree, l.strange = t, false
+	return true
+}
 
 // Head returns the size and root of the log as this process last saw it.
 func (l *Log) Head() (int64, tlog.Hash) {

@@ -132,7 +132,7 @@ func TestCloseDrains(t *testing.T) {
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	exec(t, pool, "create table counter (n int); insert into counter values (0)")
+	stage(t, pool, "create table public.counter (n int); insert into public.counter values (0)")
 	const workers, each = 8, 40
 	var g errgroup.Group
 	for range 2 {
@@ -196,7 +196,7 @@ func TestOpenRefusesDamagedHead(t *testing.T) {
 	if err := log.Append(t.Context(), audit.Event{Type: audit.Pause}); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, pool, "update audit.head set root = sha256('forged')")
+	stage(t, pool, "update audit.head set root = sha256('forged')")
 	if _, err := audit.Open(t.Context(), audit.Config{Pool: pool}); err == nil {
 		t.Error("a head whose frontier does not give its root was accepted")
 	}

@@ -59,6 +59,15 @@ func exec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
 	}
 }
 
+// stage runs statements as the superuser, on the pool's database. What tables
+// they make in schema public, which has to be named, is everybody's.
+func stage(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	admin := pgtest.Admin(t, pool)
+	exec(t, admin, sql, args...)
+	exec(t, admin, "grant all on all tables in schema public to public")
+}
+
 // checkLog recomputes the tree from the rows and compares it with the head:
 // dense, in order, nothing lost, nothing twice.
 func checkLog(t testing.TB, pool *pgxpool.Pool, events int64) {

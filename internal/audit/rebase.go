@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,7 +51,7 @@ func (a *Anchors) Rebase(ctx context.Context, actor, reason string) (Rebased, er
 	if err != nil {
 		return Rebased{}, err
 	}
-	switch _, err := a.compare(ctx, newest); {
+	switch _, err := a.compare(ctx, &newest); {
 	case err == nil:
 		return Rebased{}, ErrNotBehind
 	case !errors.Is(err, ErrBehind):
@@ -66,42 +67,50 @@ func (a *Anchors) Rebase(ctx context.Context, actor, reason string) (Rebased, er
 	return r, a.reopen(ctx, r)
 }
 
-// survey goes through the whole log and finds out what it still has in common
-// with the checkpoints of the epoch that ends.
+// survey finds out what the log still has in common with the checkpoints of
+// the epoch that ends: the largest from which its events lead to its head.
 func (a *Anchors) survey(ctx context.Context, newest Anchor) (Rebased, error) {
-	pool := a.cfg.Log.cfg.Pool
 	r := Rebased{Epoch: newest.Epoch + 1, Anchored: newest.Checkpoint, LostAt: newest.At}
-	head, err := queryHead(ctx, pool)
+	head, err := queryHead(ctx, a.cfg.Log.cfg.Pool)
 	if err != nil {
 		return r, err
 	}
-	r.Actual = Checkpoint{Origin: newest.Origin, Size: head.size, Root: head.root()}
-	at, err := a.beginning(ctx, newest.Epoch)
+	r.Actual, r.tree = Checkpoint{Origin: newest.Origin, Size: head.size, Root: head.root()}, head
+	places, err := a.archive.places(ctx, newest.Epoch, 0)
 	if err != nil {
 		return r, err
 	}
-	for anchor, err := range a.archive.Anchors(ctx, newest.Epoch, at.size) {
+	for _, p := range slices.Backward(places) {
+		if p.size > head.size {
+			continue
+		}
+		anchor, err := a.archive.read(ctx, newest.Epoch, p)
 		if err != nil {
 			return r, err
 		}
-		if anchor.Size > head.size {
-			break
-		}
-		got, err := follow(ctx, pool, at, anchor.Size, a.cfg.Prefix)
-		if err != nil {
+		switch _, err := a.compare(ctx, &anchor); {
+		case err == nil:
+			r.Common, r.CommonAt = anchor.Size, anchor.At
+			return r, nil
+		case !errors.Is(err, ErrBehind):
 			return r, err
 		}
-		if at = got.head; at.root() != anchor.Root {
-			break
-		}
-		r.Common, r.CommonAt = anchor.Size, anchor.At
 	}
-	got, err := follow(ctx, pool, at, head.size, a.cfg.Prefix)
+	return r, a.selfConsistent(ctx, newest.Epoch, head)
+}
+
+// selfConsistent makes sure that the head is that of the events, where no
+// checkpoint says so.
+func (a *Anchors) selfConsistent(ctx context.Context, epoch int, head tree) error {
+	begin, err := a.beginning(ctx, epoch)
+	if err != nil {
+		return err
+	}
+	got, err := follow(ctx, a.cfg.Log.cfg.Pool, begin, head.size, a.cfg.Prefix)
 	if err == nil && got.head.root() != head.root() {
 		err = behind("its head is not that of its %d events, so it was not just restored", head.size)
 	}
-	r.tree = got.head
-	return r, err
+	return err
 }
 
 // beginning is the tree before the first event that the log still holds.
@@ -163,7 +172,7 @@ func (a *Anchors) identify(ctx context.Context) (system string, timeline int, er
 // reopen makes the first checkpoint of the new epoch, over what the log holds
 // with the statement in it.
 func (a *Anchors) reopen(ctx context.Context, r Rebased) error {
-	got, err := a.compare(ctx, Anchor{Checkpoint: r.Actual, Epoch: r.Epoch, At: a.cfg.Now(), tree: r.tree})
+	got, err := a.compare(ctx, &Anchor{Checkpoint: r.Actual, Epoch: r.Epoch, At: a.cfg.Now(), tree: r.tree})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,13 +29,17 @@ type Replayed struct {
 	// Torn says that the last line was cut off by a crash or a full disk and
 	// dropped: nobody was told that it had been written.
 	Torn bool
+	// Kept says that the file stays, because no checkpoint could be made that
+	// covers its events; the next replay finds them all there.
+	Kept bool
 }
 
 // Replay brings into the log what stands in the spill files of processes that
 // are gone, and in own (which may be nil) up to now; own lies in dir. Bodies
 // are kept byte for byte, events that the log has already are left out, and
 // one audit.spill_replayed for each file says what was done. A file is removed
-// when all of it is committed. Any number of processes may replay at the same
+// when all of it is committed and, where there are Anchors of this log, a
+// checkpoint covers it. Any number of processes may replay at the same
 // time, beside their writers.
 //
 // A damaged file is replayed as far as possible, moved aside and reported with
@@ -112,6 +117,13 @@ func (l *Log) replayFile(ctx context.Context, conn *pgx.Conn, path string) (*Rep
 	r := &replay{log: l, conn: conn, done: Replayed{File: filepath.Base(path)}}
 	if err := r.file(ctx, f); err != nil {
 		return nil, err
+	}
+	if l.anchored != nil {
+		if err := l.anchored(ctx); err != nil {
+			l.cfg.Logger.WarnContext(ctx, "spill file stays until a checkpoint covers it", slog.String("file", r.done.File), slog.Any("err", err))
+			r.done.Kept = true
+			return &r.done, nil
+		}
 	}
 	if r.damage == nil {
 		return &r.done, putAway(path, "")

@@ -140,12 +140,28 @@ func (a *Anchors) oldest(ctx context.Context, name string) (Partition, error) {
 
 // export writes the partition and returns the tree at its end.
 func (c *Cut) export(ctx context.Context, t tree, w io.Writer) (tree, error) {
-	rows, err := c.anchors.cfg.Log.cfg.Pool.Query(ctx, `select seq, body::text, leaf_hash from audit.event where seq >= $1 and seq < $2 order by seq`, c.First, c.End)
+	tally := NewTally(w)
+	out := bufio.NewWriter(tally)
+	for t.size < c.End {
+		var err error
+		if t, err = c.page(ctx, t, min(c.End, t.size+followPage), out); err != nil {
+			return t, err
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return t, fmt.Errorf("exporting partition %s: %w", c.Name, err)
+	}
+	c.Written = tally.Written(c.End - c.First)
+	return t, nil
+}
+
+// page writes the events up to a sequence number, which it does not include.
+func (c *Cut) page(ctx context.Context, t tree, end int64, out *bufio.Writer) (tree, error) {
+	rows, err := c.anchors.cfg.Log.cfg.Pool.Query(ctx,
+		`select seq, body::text, leaf_hash from audit.event where seq >= $1 and seq < $2 order by seq`, t.size, end)
 	if err != nil {
 		return t, fmt.Errorf("reading partition %s: %w", c.Name, err)
 	}
-	tally := NewTally(w)
-	out := bufio.NewWriter(tally)
 	var (
 		seq  int64
 		body string
@@ -153,23 +169,19 @@ func (c *Cut) export(ctx context.Context, t tree, w io.Writer) (tree, error) {
 	)
 	_, err = pgx.ForEachRow(rows, []any{&seq, &body, &leaf}, func() error {
 		hash := tlog.RecordHash([]byte(body))
-		if seq != t.size || hash != tlog.Hash(leaf) {
+		if seq != t.size || string(hash[:]) != string(leaf) {
 			return behind("event %d is missing or is not what its hash says", t.size)
 		}
 		t = t.append(hash)
 		_, err := out.WriteString(body + "\n")
 		return err //nolint:wrapcheck // wrapped below
 	})
-	if err == nil {
-		err = out.Flush()
-	}
 	if err != nil {
 		return t, fmt.Errorf("exporting partition %s: %w", c.Name, err)
 	}
-	if t.size != c.End {
+	if t.size != end {
 		return t, behind("events from %d on are missing", t.size)
 	}
-	c.Written = tally.Written(c.End - c.First)
 	return t, nil
 }
 
@@ -185,7 +197,10 @@ func (a *Anchors) boundary(ctx context.Context, epoch int, at tree) (Anchor, err
 	if anchor.Note, err = signNote(ctx, anchor.Text(), a.signer); err != nil {
 		return anchor, fmt.Errorf("signing the checkpoint at the boundary: %w", err)
 	}
-	path := anchorPath(epoch, at.size, now)
+	a.mu.Lock()
+	anchor.day = a.last.day // beside the newest, so that no folder holds old ones alone
+	a.mu.Unlock()
+	path := place{at.size, anchor.day}.path(epoch)
 	for _, store := range []Store{a.cfg.Store, a.cfg.Mirror} {
 		if store == nil {
 			continue

@@ -1,12 +1,9 @@
 package audit_test
 
 import (
-	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -15,9 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"rotator/internal/audit"
-	"rotator/internal/postgres"
 	"rotator/internal/postgres/pgtest"
-	"rotator/internal/secret"
 	"rotator/migrations"
 )
 
@@ -26,7 +21,6 @@ const (
 	checkViolation        = "23514"
 	insufficientPrivilege = "42501"
 	serializationFailure  = "40001"
-	undefinedObject       = "42704"
 )
 
 // refused runs statements that must each fail with the SQLSTATE.
@@ -44,16 +38,15 @@ func refused(t *testing.T, pool *pgxpool.Pool, code string, statements ...string
 // smallPartitions makes an empty log's partitions hold n events each.
 func smallPartitions(t *testing.T, pool *pgxpool.Pool, n int) {
 	t.Helper()
-	exec(t, pool, "drop table audit.event_000000000000000")
-	exec(t, pool, "update audit.head set covered = 0")
-	exec(t, pool, "update audit.setting set partition_size = $1", n)
+	stage(t, pool, fmt.Sprintf(`drop table audit.event_000000000000000;
+		update audit.head set covered = 0; update audit.setting set partition_size = %d`, n))
 }
 
 // TestChangesAreRefused: not even a superuser changes or removes events in
 // passing, on the log itself or on a partition, first or later.
 func TestChangesAreRefused(t *testing.T) {
 	t.Parallel()
-	pool := pgtest.New(t)
+	pool := pgtest.Admin(t, pgtest.New(t)) // even the superuser
 	smallPartitions(t, pool, 2)
 	log := open(t, pool)
 	for range 5 {
@@ -84,7 +77,7 @@ func TestChangesAreRefused(t *testing.T) {
 // where ordinary triggers are off.
 func TestForgedRowsAreRefused(t *testing.T) {
 	t.Parallel()
-	pool := pgtest.New(t)
+	pool := pgtest.Admin(t, pgtest.New(t))
 	body := `{"v":1,"id":"` + someID + `","t_us":1,"type":"pause"}`
 	hash := leaf([]byte(body))
 	insert := func(body string, hash [sha256.Size]byte) string {
@@ -104,7 +97,7 @@ func TestForgedRowsAreRefused(t *testing.T) {
 
 func TestAppendFunctionRefuses(t *testing.T) {
 	t.Parallel()
-	pool := pgtest.New(t)
+	pool := pgtest.Admin(t, pgtest.New(t))
 	body := `{"v":1,"id":"` + someID + `","t_us":1,"type":"pause"}`
 	hash := leaf([]byte(body))
 	call := func(size, bodies, hashes, frontier string) string {
@@ -182,7 +175,7 @@ func TestPartitionLocked(t *testing.T) {
 	for range 4 {
 		one()
 	}
-	tx, err := pool.Begin(t.Context())
+	tx, err := pgtest.Admin(t, pool).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,170 +194,6 @@ func TestPartitionLocked(t *testing.T) {
 	checkLog(t, pool, 12)
 }
 
-// as returns a URL that logs in and becomes the role.
-func as(t *testing.T, dsn, role string) string {
-	t.Helper()
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	q.Set("role", role)
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
-// newRoles returns names of roles that no other test uses. Roles belong to the
-// whole cluster: they are dropped after the databases that are made later.
-func newRoles(t *testing.T) (writer, auditor, owner, installer string) {
-	t.Helper()
-	admin := pgtest.Pool(t, pgtest.Empty(t))
-	mark := strings.ToLower(rand.Text()[:10])
-	names := []string{"w_" + mark, "a_" + mark, "o_" + mark, "i_" + mark}
-	t.Cleanup(func() {
-		for _, name := range names {
-			if _, err := admin.Exec(context.WithoutCancel(t.Context()), "drop role if exists "+name); err != nil {
-				t.Errorf("dropping a role: %v", err)
-			}
-		}
-	})
-	return names[0], names[1], names[2], names[3]
-}
-
-// TestRoles migrates in every supported way and then tries what each role may
-// and may not do.
-func TestRoles(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		installer string // attributes, "superuser" for the cluster's own
-		exist     bool   // the roles exist beforehand
-		owner     bool
-	}{
-		"superuser":                    {installer: "superuser"},
-		"superuser and owner":          {installer: "superuser", owner: true},
-		"superuser, roles exist":       {installer: "superuser", owner: true, exist: true},
-		"may create roles":             {installer: "createrole"},
-		"may create roles, owner":      {installer: "createrole", owner: true},
-		"may not create roles":         {installer: "nocreaterole", exist: true},
-		"may not create roles, member": {installer: "nocreaterole", exist: true, owner: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			writer, auditor, owner, installer := newRoles(t)
-			dsn := pgtest.Empty(t)
-			admin := pgtest.Pool(t, dsn)
-			migrateURL := dsn
-			if c.installer != "superuser" {
-				exec(t, admin, "create role "+installer+" nosuperuser "+c.installer)
-				exec(t, admin, "do $$ begin execute format('alter database %I owner to "+installer+"', current_database()); end $$")
-				migrateURL = as(t, dsn, installer)
-			}
-			opts := postgres.MigrateOptions{Writer: writer, Auditor: auditor}
-			if c.exist {
-				exec(t, admin, "create role "+writer)
-				exec(t, admin, "create role "+auditor)
-			}
-			if c.owner {
-				opts.Owner = owner
-			}
-			if c.owner && c.exist {
-				exec(t, admin, "create role "+owner)
-				if c.installer != "superuser" {
-					exec(t, admin, "grant "+owner+" to "+installer)
-				}
-			}
-			if _, err := postgres.Migrate(t.Context(), secret.New(migrateURL), auditOnly(t), opts); err != nil {
-				t.Fatal(err)
-			}
-			if c.owner {
-				if n := get[int](t, admin, "select count(*) from pg_class where relnamespace = 'audit'::regnamespace and relkind in ('r', 'p') and relowner <> $1::regrole", owner); n != 0 {
-					t.Errorf("%d tables do not belong to the owner", n)
-				}
-			}
-			smallPartitions(t, admin, 4)
-			checkRights(t, dsn, writer, auditor)
-		})
-	}
-}
-
-func checkRights(t *testing.T, dsn, writer, auditor string) {
-	t.Helper()
-	write, read := pgtest.Pool(t, as(t, dsn, writer)), pgtest.Pool(t, as(t, dsn, auditor))
-	cfg, err := pgxpool.ParseConfig(as(t, dsn, writer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	log := open(t, pool)
-	for range 9 { // three partitions, made by the writer through audit.append
-		if err := log.Append(t.Context(), audit.Event{Type: audit.Pause}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	checkLog(t, write, 9)
-	checkLog(t, read, 9)
-	for _, role := range []*pgxpool.Pool{write, read} {
-		refused(t, role, insufficientPrivilege,
-			"insert into audit.event (seq, body, leaf_hash) values (9, '{}', '')",
-			"insert into audit.event_000000000000000 (seq, body, leaf_hash) values (9, '{}', '')",
-			"update audit.event set seq = 1", "delete from audit.event", "truncate audit.event",
-			"delete from audit.event_000000000000004", "drop table audit.event_000000000000004",
-			"update audit.head set size = 0", "delete from audit.head", "insert into audit.head select * from audit.head",
-			"update audit.setting set partition_size = 1", "select audit.add_partition(100)", "select audit.cover(0, 100)",
-			"alter table audit.event disable trigger all", "create table audit.x ()", "create function audit.x() returns int language sql as 'select 1'")
-	}
-	refused(t, read, insufficientPrivilege, "select audit.lock_head()", "select audit.append(9, null, null, null, null)")
-}
-
-func TestMissingRole(t *testing.T) {
-	t.Parallel()
-	writer, _, _, installer := newRoles(t)
-	dsn := pgtest.Empty(t)
-	admin := pgtest.Pool(t, dsn)
-	exec(t, admin, "create role "+installer)
-	exec(t, admin, "do $$ begin execute format('alter database %I owner to "+installer+"', current_database()); end $$")
-	_, err := postgres.Migrate(t.Context(), secret.New(as(t, dsn, installer)), auditOnly(t), postgres.MigrateOptions{Writer: writer})
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || pg.Code != undefinedObject || !strings.Contains(pg.Message, writer) {
-		t.Errorf("a missing role that may not be created: %v", err)
-	}
-	if _, err := postgres.Migrate(t.Context(), secret.New(as(t, dsn, installer)), auditOnly(t), postgres.MigrateOptions{}); err != nil {
-		t.Errorf("without roles: %v", err)
-	}
-}
-
-// TestRolesRace migrates several databases of one cluster at once, with the
-// same roles.
-func TestRolesRace(t *testing.T) {
-	t.Parallel()
-	writer, auditor, owner, installer := newRoles(t)
-	dsns := make([]string, 4)
-	for i := range dsns {
-		dsns[i] = pgtest.Empty(t)
-	}
-	admin := pgtest.Pool(t, dsns[0])
-	exec(t, admin, "create role "+installer+" createrole")
-	var g errgroup.Group
-	for i, dsn := range dsns {
-		pool := pgtest.Pool(t, dsn)
-		exec(t, pool, "do $$ begin execute format('alter database %I owner to "+installer+"', current_database()); end $$")
-		if i%2 == 0 {
-			dsn = as(t, dsn, installer)
-		}
-		g.Go(func() error {
-			_, err := postgres.Migrate(t.Context(), secret.New(dsn), auditOnly(t), postgres.MigrateOptions{Writer: writer, Auditor: auditor, Owner: owner})
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestNotDropped: going down is refused.
 func TestNotDropped(t *testing.T) {
 	t.Parallel()
@@ -376,6 +205,6 @@ func TestNotDropped(t *testing.T) {
 	if !ok {
 		t.Fatal("the migration has no Down part")
 	}
-	pool := pgtest.New(t)
+	pool := pgtest.Admin(t, pgtest.New(t)) // even the superuser
 	refused(t, pool, "P0001", down)
 }

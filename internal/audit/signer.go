@@ -40,15 +40,12 @@ type SignerConfig struct {
 	// "transit:<mount>/<key>".
 	Ref     string
 	Transit TransitOf
-	// Strange allows a key that the one before cannot vouch for, because it
-	// is lost: for `audit rebase` only.
-	Strange bool
 }
 
 // ErrKeyChange means that the signing key is a new one and that the one
-// before is not there to vouch for it. A person has to bring it back, or to
-// open a new epoch with `rotator audit rebase`.
-var ErrKeyChange = errors.New("the signing key of the audit log has changed, and the old one is not there to vouch for it")
+// before is not there to vouch for it. A person has to bring the old one back,
+// or to vouch for the new one by pinning both.
+var ErrKeyChange = errors.New("the signing key of the audit log has changed, and the one before is not there to vouch for it; bring that back, or name both in AUDIT_VERIFIER_KEYS")
 
 // OpenSigner finds the key, makes it at first use, and introduces it beside
 // the checkpoints, signed by itself and by the key before it. It returns
@@ -58,7 +55,14 @@ func OpenSigner(ctx context.Context, cfg SignerConfig, keys *Keyring) (*Signer, 
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(keys.known, func(in introduction) bool { return in.key == s.key }) {
+	introduced := slices.ContainsFunc(keys.known, func(in introduction) bool { return in.key == s.key })
+	if introduced && !keys.Pinned { // who holds the private key need not guess where trust begins
+		keys.trusted = map[string]note.Verifier{}
+		if err := errors.Join(keys.trust(s.key), keys.connect()); err != nil {
+			return nil, err
+		}
+	}
+	if !introduced {
 		if err := cfg.introduce(ctx, s, keys); err != nil {
 			return nil, err
 		}
@@ -78,8 +82,8 @@ func (c SignerConfig) introduce(ctx context.Context, s *Signer, keys *Keyring) e
 		switch {
 		case err == nil:
 			in.previous, by = before.key, append(by, old)
-		case !c.Strange || !errors.Is(err, ErrKeyChange):
-			return err
+		case !errors.Is(err, ErrKeyChange) || !keys.Pinned || keys.trusted[s.key] == nil:
+			return err // only a person who pins the new key can stand in for the one before
 		}
 	}
 	if _, ok := keys.trusted[s.key]; !ok && keys.Pinned && in.previous == "" {
@@ -94,11 +98,27 @@ func (c SignerConfig) introduce(ctx context.Context, s *Signer, keys *Keyring) e
 		return err
 	}
 	err = c.Store.Create(ctx, path, map[string]string{noteField: in.note})
-	if err != nil && !errors.Is(err, ErrExists) { // another replica was first: it has signed the same
+	if errors.Is(err, ErrExists) { // another replica was first
+		in, err = c.introduced(ctx, path)
+	}
+	if err != nil {
 		return fmt.Errorf("introducing the signing key: %w", err)
 	}
 	keys.known = append(keys.known, in)
 	return keys.trust(s.key)
+}
+
+// introduced reads a key's document that is there already.
+func (c SignerConfig) introduced(ctx context.Context, path string) (introduction, error) {
+	fields, err := c.Store.Read(ctx, path, 0)
+	if err != nil {
+		return introduction{}, err //nolint:wrapcheck // wrapped by the caller
+	}
+	in, err := parseIntroduction(fields[noteField])
+	if err != nil {
+		return in, fmt.Errorf("%s: %w", path, err)
+	}
+	return in, nil
 }
 
 // VerifierKey is the public key, as auditors pin it.
@@ -188,6 +208,9 @@ func (c SignerConfig) find(ctx context.Context, before introduction) (*Signer, e
 		all = func() ([]*Signer, error) { return c.versions(ctx) }
 	}
 	signers, err := all()
+	if err != nil && !errors.Is(err, ErrKeyChange) {
+		return nil, err
+	}
 	for _, s := range signers {
 		if s.key == before.key {
 			return s, nil

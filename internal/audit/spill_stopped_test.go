@@ -10,31 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"rotator/internal/audit"
-	"rotator/internal/postgres"
-	"rotator/internal/postgres/pgcluster"
 	"rotator/internal/postgres/pgtest"
-	"rotator/internal/secret"
-	"rotator/migrations"
 )
-
-// crashable returns a server of the test's own, and its URL.
-func crashable(t *testing.T) (*pgcluster.Cluster, string) {
-	t.Helper()
-	c, err := pgcluster.Start(t.Context(), pgcluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	url := c.AdminURL()
-	if _, err := postgres.Migrate(t.Context(), secret.New(url), migrations.FS, postgres.MigrateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return c, url
-}
 
 // TestStoppedPostgres crashes the server in a loop under load. Some of the
 // outages are longer than the log's patience: then outcomes are spilled. What
@@ -42,10 +19,7 @@ func crashable(t *testing.T) (*pgcluster.Cluster, string) {
 // the end, each once.
 func TestStoppedPostgres(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("needs a Postgres of its own; left out by -short")
-	}
-	cluster, url := crashable(t)
+	cluster, url := pgtest.Private(t)
 	pool, dir := pgtest.Pool(t, url), t.TempDir()
 	var acknowledged, spilled, reports, late atomic.Int64
 	var over atomic.Bool

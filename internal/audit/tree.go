@@ -2,7 +2,6 @@ package audit
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"math/bits"
 
@@ -10,7 +9,7 @@ import (
 )
 
 // errHead marks a head row that contradicts itself.
-var errHead = errors.New("head of the audit log is damaged")
+var errHead = fmt.Errorf("%w: its head is damaged", ErrBehind)
 
 // tree is a Merkle tree of which only the right edge is kept: enough to append
 // and to know the root, at most 63 hashes whatever the size.

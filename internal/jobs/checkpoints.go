@@ -43,10 +43,10 @@ const (
 // anchorGuard names the guard that an error of Anchors means, "" for none.
 func anchorGuard(err error) string {
 	switch {
-	case errors.Is(err, audit.ErrBehind):
-		return guardBehind
 	case errors.Is(err, audit.ErrForged):
 		return guardForged
+	case errors.Is(err, audit.ErrBehind):
+		return guardBehind
 	case errors.Is(err, audit.ErrOverdue):
 		return guardOverdue
 	}

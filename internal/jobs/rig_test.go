@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"cmp"
+	"context"
 	"flag"
 	"log/slog"
 	"sync"
@@ -81,7 +82,25 @@ func newRig(t *testing.T, edits ...func(*sinchtest.Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = g.log.Close(t.Context()) })
+	t.Cleanup(g.checkCalls)
 	return g
+}
+
+// checkCalls holds every test's log against what the views of schema audit
+// rely on: which operations have intents, and that an outcome says all that
+// its intent did.
+func (g *rig) checkCalls() {
+	const wrong = `select coalesce(string_agg(distinct i.operation, ', '), '') from audit.event i
+		left join audit.event o on o.call_id = i.call_id and o.phase <> 'intent'
+		where i.phase = 'intent' and (not audit.mutates(i.operation) or o.seq < i.seq
+			or o.seq is not null and (i.operation is distinct from o.operation or i.project_id is distinct from o.project_id
+				or i.credential is distinct from o.credential or i.rotation_id is distinct from o.rotation_id
+				or i.key_id is not null and i.key_id is distinct from o.key_id
+				or o.phase = 'outcome' and i.run_id is distinct from o.run_id))`
+	var operations string
+	if err := g.pool.QueryRow(context.WithoutCancel(g.t.Context()), wrong).Scan(&operations); err != nil || operations != "" {
+		g.t.Errorf("calls that the views of the log do not understand: %s (%v)", operations, err)
+	}
 }
 
 // project adds a subproject with one key, and returns the key.

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,8 +66,11 @@ func (r *Runner) Run(ctx context.Context, o Order) (*Report, error) {
 	work, cancel := grace(ctx, r.Grace)
 	defer cancel()
 	work = within(work, func(sc *scope) { sc.run, sc.trigger, sc.reason = s.id, string(o.Trigger), o.Reason })
-	if err := s.begin(work); err != nil {
+	if err := s.beginAnew(work); err != nil {
 		return s.ended(work, nil, err)
+	}
+	if len(s.report.Results) > 0 {
+		return s.report, nil // refused before it began
 	}
 	silence := r.beating(work)
 	err := s.guarded(work)
@@ -119,6 +123,28 @@ func grace(ctx context.Context, d time.Duration) (context.Context, context.Cance
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
 	return out, func() { stop(); cancel() }
+}
+
+// beginAnew begins, once more where the log is another one than this process
+// knew: a database that has failed over is as good, if it continues the newest
+// checkpoint. Where it does not, nothing can be written to it: the report alone
+// says so.
+func (s *run) beginAnew(ctx context.Context) error {
+	err := s.begin(ctx)
+	if !errors.Is(err, audit.ErrBehind) {
+		return err
+	}
+	switch err := s.Anchors.Check(ctx); {
+	case err == nil:
+		return s.begin(ctx)
+	case anchorGuard(err) == "":
+		return fmt.Errorf("holding the audit log against its checkpoints: %w", err)
+	default:
+		s.Logger.ErrorContext(ctx, "guard refused", "guard", anchorGuard(err), "err", err)
+		s.report.FinishedAt = s.Now().UTC()
+		s.report.add(Result{Action: Refused, Error: Text(anchorGuard(err) + ": " + message(err))})
+		return nil
+	}
 }
 
 func (s *run) begin(ctx context.Context) error {
