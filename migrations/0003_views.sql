@@ -55,9 +55,7 @@ COMMENT ON COLUMN audit.event.strangers IS 'of an inventory.snapshot: the keys i
 
 -- What a project's keys were on a day: its last whole listing until then, and
 -- what was done since.
-CREATE INDEX event_listing ON audit.event (project_id, occurred_at)
-    WHERE audit.lists_all(type, body);
-CREATE INDEX event_life ON audit.event (project_id, occurred_at) WHERE audit.tells_of_key(type);
+CREATE INDEX event_life ON audit.event (project_id, occurred_at) WHERE audit.tells_of_key(type) OR audit.lists_all(type, body);
 CREATE INDEX event_policy ON audit.event (project_id, occurred_at) WHERE type = 'policy.changed';
 -- Read alone, without the events, whenever a key is looked for.
 CREATE INDEX event_strangers ON audit.event (project_id, occurred_at) INCLUDE (seq, strangers) WHERE strangers IS NOT NULL;
@@ -157,58 +155,51 @@ CROSS JOIN LATERAL json_to_record(e.body) AS b (complete boolean, in_scope boole
 CROSS JOIN LATERAL json_to_recordset(b.keys) AS k (id text, name text, created timestamptz, state text, credential text)
 WHERE e.type = 'inventory.snapshot';
 
--- Every project of which a key is on record, the last whole listing of it
--- until a time (its parts are the events from first to last), and the age
--- limit that was the newest on record then. Projects are found one by one in
--- the indexes, since most events are about the same few.
+-- Every project of which a key is on record, and the last whole listing of it
+-- until a time: its parts are the events from first to last, and the limit that
+-- it states is max_age_s. Projects are found one by one in the index, since
+-- most events are about the same few. A listing is looked for around the time
+-- first, between two runs (low and high), which are in one partition or two,
+-- and only then in all.
 -- +goose StatementBegin
 CREATE FUNCTION audit.inventory(at timestamptz)
-    RETURNS TABLE (project_id text, first bigint, last bigint, listed_at timestamptz, max_age interval)
+    RETURNS TABLE (project_id text, first bigint, last bigint, listed_at timestamptz, max_age_s bigint, high bigint)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
-        WITH RECURSIVE listed AS (
+        WITH RECURSIVE project AS (
             (SELECT e.project_id FROM audit.event e
-                WHERE audit.lists_all(e.type, e.body) AND e.project_id > '' ORDER BY e.project_id LIMIT 1)
+                WHERE (audit.tells_of_key(e.type) OR audit.lists_all(e.type, e.body)) AND e.project_id > '' ORDER BY e.project_id LIMIT 1)
             UNION ALL
-            SELECT n.project_id FROM listed l CROSS JOIN LATERAL (
+            SELECT n.project_id FROM project p CROSS JOIN LATERAL (
                 SELECT e.project_id FROM audit.event e
-                WHERE audit.lists_all(e.type, e.body) AND e.project_id > l.project_id ORDER BY e.project_id LIMIT 1) n
-        ), told AS (
-            (SELECT e.project_id FROM audit.event e
-                WHERE audit.tells_of_key(e.type) AND e.project_id > '' ORDER BY e.project_id LIMIT 1)
-            UNION ALL
-            SELECT n.project_id FROM told t CROSS JOIN LATERAL (
-                SELECT e.project_id FROM audit.event e
-                WHERE audit.tells_of_key(e.type) AND e.project_id > t.project_id ORDER BY e.project_id LIMIT 1) n
-        ), project AS (
-            SELECT l.project_id FROM listed l UNION SELECT t.project_id FROM told t
+                WHERE (audit.tells_of_key(e.type) OR audit.lists_all(e.type, e.body)) AND e.project_id > p.project_id ORDER BY e.project_id LIMIT 1) n
+        ), around AS MATERIALIZED (
+            SELECT coalesce((SELECT e.seq FROM audit.event e
+                    WHERE e.type = 'run.started' AND e.occurred_at < at - interval '3 days' ORDER BY e.occurred_at DESC LIMIT 1), 0) AS low,
+                coalesce((SELECT e.seq FROM audit.event e
+                    WHERE e.type = 'run.started' AND e.occurred_at > at + interval '1 day' ORDER BY e.occurred_at LIMIT 1), 9223372036854775807) AS high
         )
-        SELECT p.project_id, l.seq + 1 - coalesce((l.body ->> 'part')::int, 1), l.seq, l.occurred_at,
-            coalesce(CASE WHEN c.occurred_at > l.occurred_at OR l.body ->> 'max_age_s' IS NULL THEN c.max_age_s ELSE (l.body ->> 'max_age_s')::bigint END, g.max_age_s)
-                * interval '1 second'
+        SELECT p.project_id, l.seq + 1 - coalesce((l.body ->> 'part')::int, 1), l.seq, l.occurred_at, (l.body ->> 'max_age_s')::bigint, a.high
         FROM project p
+        CROSS JOIN around a
         LEFT JOIN LATERAL (
-            SELECT e.seq, e.occurred_at, e.body FROM audit.event e
-            WHERE audit.lists_all(e.type, e.body) AND e.project_id = p.project_id AND e.occurred_at <= at
+            SELECT e.seq FROM audit.event e
+            WHERE audit.lists_all(e.type, e.body) AND e.project_id = p.project_id AND e.occurred_at <= at AND e.seq BETWEEN a.low AND a.high
             ORDER BY e.occurred_at DESC LIMIT 1
-        ) l ON true
+        ) near ON true
         LEFT JOIN LATERAL (
-            SELECT e.occurred_at, (e.body ->> 'max_age_s')::bigint AS max_age_s FROM audit.event e
-            WHERE e.type = 'policy.changed' AND e.project_id = p.project_id AND e.occurred_at <= at AND e.body ->> 'max_age_s' IS NOT NULL
+            SELECT e.seq FROM audit.event e
+            WHERE audit.lists_all(e.type, e.body) AND e.project_id = p.project_id AND e.occurred_at <= at AND near.seq IS NULL
             ORDER BY e.occurred_at DESC LIMIT 1
-        ) c ON true
-        LEFT JOIN (
-            SELECT (e.body ->> 'max_age_s')::bigint AS max_age_s FROM audit.event e
-            WHERE e.type = 'policy.changed' AND e.project_id IS NULL AND e.occurred_at <= at AND e.body ->> 'max_age_s' IS NOT NULL
-            ORDER BY e.occurred_at DESC LIMIT 1
-        ) g ON true;
+        ) far ON true
+        LEFT JOIN audit.event l ON l.seq = coalesce(near.seq, far.seq);
     END;
 -- +goose StatementEnd
 
 -- The life of each key, from what happened to it and from where it was listed.
--- Who and why are those of the rotation that made it, or else of the one that
--- replaced it. A key that vanished at Sinch counts as deleted when that was
--- noticed.
+-- Who and why are those of the rotation that made it (whose answer may have
+-- been lost: then the name tells), or else of the one that replaced it. A key
+-- that vanished at Sinch counts as deleted when that was noticed.
 CREATE VIEW audit.key_history AS
 WITH fact AS (
     SELECT seq, project_id, key_id, type AS fact, occurred_at, credential, rotation_id,
@@ -249,46 +240,52 @@ WITH fact AS (
 SELECT l.project_id, coalesce(l.credential, s.credential) AS credential, l.key_id, coalesce(s.display_name, l.display_name) AS display_name,
     coalesce(least(l.created_at, s.created_at), l.made_at) AS created_at, l.published_at, l.superseded_at, l.deleted_at,
     l.deleted_at - coalesce(least(l.created_at, s.created_at), l.made_at) AS age_at_deletion,
-    l.replaced_by, l.rotation_id, p.trigger, p.actor, p.reason
+    l.replaced_by, coalesce(l.rotation_id, p.rotation_id) AS rotation_id, p.trigger, p.actor, p.reason
 FROM life l
 LEFT JOIN LATERAL (
     SELECT * FROM audit.snapshot_keys s WHERE s.seq = l.listed AND s.key_id = l.key_id AND l.made_at IS NULL LIMIT 1
 ) s ON true
 LEFT JOIN LATERAL (
-    SELECT e.body ->> 'trigger' AS trigger, e.body ->> 'actor' AS actor, e.body ->> 'reason' AS reason
-    FROM audit.event e WHERE e.rotation_id = l.rotation_id AND e.type = 'rotation.planned' ORDER BY e.seq LIMIT 1
+    SELECT e.rotation_id, e.body ->> 'trigger' AS trigger, e.body ->> 'actor' AS actor, e.body ->> 'reason' AS reason
+    FROM audit.event e
+    WHERE e.type = 'rotation.planned'
+        AND e.rotation_id = coalesce(l.rotation_id, substring(coalesce(s.display_name, l.display_name) FROM '~([0-9a-z]{13})( \(superseded [^)]*\))?$'))
+    ORDER BY e.seq LIMIT 1
 ) p ON true;
 
--- The keys that existed at a time, each with its project's age limit: those
--- that the last whole listing of their project names, and those made since,
--- without those deleted since. A listing says more than what came before it.
+-- The keys that existed at a time: those that the last whole listing of their
+-- project names, and those made since, without those deleted since. A listing
+-- says more than what came before it. The limit and when it was stated are
+-- those of the listing.
 -- +goose StatementBegin
 CREATE FUNCTION audit.keys_and_limits(at timestamptz)
-    RETURNS TABLE (project_id text, credential text, key_id text, created_at timestamptz, age interval, state text, in_scope boolean, source text, max_age interval)
+    RETURNS TABLE (project_id text, credential text, key_id text, created_at timestamptz, age interval, state text, in_scope boolean, source text,
+        max_age_s bigint, stated_at timestamptz)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
         WITH inventory AS MATERIALIZED (
             SELECT * FROM audit.inventory(at)
         ), listed AS (
-            SELECT s.*, i.max_age FROM inventory i CROSS JOIN LATERAL (
+            SELECT s.*, i.listed_at FROM inventory i CROSS JOIN LATERAL (
                 SELECT * FROM audit.snapshot_keys s WHERE s.seq BETWEEN i.first AND i.last OFFSET 0
             ) s
-        ), told AS (
-            SELECT e.seq, i.project_id, e.key_id, e.credential, e.type, e.occurred_at, e.body
+        ), told AS MATERIALIZED (
+            SELECT i.project_id, e.seq, e.key_id, e.credential, e.type, e.occurred_at, e.body
             FROM inventory i CROSS JOIN LATERAL (
                 SELECT * FROM audit.event e
                 WHERE audit.tells_of_key(e.type) AND e.type <> 'guard.refused' AND e.project_id = i.project_id AND e.occurred_at <= at
-                    AND e.occurred_at > coalesce(i.listed_at - interval '1 hour', '-infinity') AND e.seq > coalesce(i.last, -1)
+                    AND e.occurred_at > coalesce(i.listed_at - interval '1 hour', '-infinity') AND e.seq > coalesce(i.last, -1) AND e.seq <= i.high
+                OFFSET 0
             ) e
         ), fact AS (
-            SELECT seq, t.project_id, t.key_id, t.credential,
-                CASE type WHEN 'rotation.created' THEN 'created' WHEN 'rotation.published' THEN 'current' WHEN 'rotation.failed' THEN 'orphan'
+            SELECT t.seq, t.project_id, t.key_id, t.credential,
+                CASE t.type WHEN 'rotation.created' THEN 'created' WHEN 'rotation.published' THEN 'current' WHEN 'rotation.failed' THEN 'orphan'
                     WHEN 'key.superseded' THEN 'superseded' ELSE 'gone' END AS state,
-                CASE type WHEN 'rotation.created' THEN coalesce((body ->> 'key_created_at')::timestamptz, occurred_at) END AS created_at
+                CASE t.type WHEN 'rotation.created' THEN coalesce((t.body ->> 'key_created_at')::timestamptz, t.occurred_at) END AS created_at
             FROM told t WHERE t.key_id IS NOT NULL
             UNION ALL
-            SELECT seq, t.project_id, body ->> 'replaces', t.credential, 'superseded', NULL
-            FROM told t WHERE type = 'rotation.published' AND body ->> 'replaces' IS NOT NULL
+            SELECT t.seq, t.project_id, t.body ->> 'replaces', t.credential, 'superseded', NULL
+            FROM told t WHERE t.type = 'rotation.published' AND t.body ->> 'replaces' IS NOT NULL
         ), known AS (
             SELECT f.project_id, f.key_id,
                 (array_agg(f.credential ORDER BY f.seq) FILTER (WHERE f.credential IS NOT NULL))[1] AS credential,
@@ -298,11 +295,11 @@ CREATE FUNCTION audit.keys_and_limits(at timestamptz)
             FROM fact f GROUP BY f.project_id, f.key_id
         )
         SELECT s.project_id, coalesce(k.credential, s.credential), s.key_id, s.created_at, at - s.created_at,
-            coalesce(k.state, s.state), s.in_scope, 'snapshot', s.max_age
+            coalesce(k.state, s.state), s.in_scope, 'snapshot', s.max_age_s, s.listed_at
         FROM listed s LEFT JOIN known k ON k.project_id = s.project_id AND k.key_id = s.key_id
         WHERE k.gone IS NOT TRUE
         UNION ALL
-        SELECT k.project_id, k.credential, k.key_id, k.created_at, at - k.created_at, k.state, true, 'event', i.max_age
+        SELECT k.project_id, k.credential, k.key_id, k.created_at, at - k.created_at, k.state, true, 'event', i.max_age_s, i.listed_at
         FROM known k JOIN inventory i ON i.project_id = k.project_id
         WHERE NOT k.gone AND k.created_at IS NOT NULL
             AND NOT EXISTS (SELECT FROM listed s WHERE s.project_id = k.project_id AND s.key_id = k.key_id);
@@ -318,18 +315,32 @@ CREATE FUNCTION audit.keys_on(at timestamptz)
     END;
 -- +goose StatementEnd
 
+-- The limit is the newest one on record for the key's project, or else for all.
 CREATE VIEW audit.overdue_keys AS
-SELECT k.project_id, k.credential, k.key_id, k.created_at, k.age, k.max_age, k.age - k.max_age AS overdue_by,
+WITH changed AS MATERIALIZED (
+    SELECT DISTINCT ON (project_id) project_id, occurred_at, (body ->> 'max_age_s')::bigint AS max_age_s
+    FROM audit.event
+    WHERE type = 'policy.changed' AND body ->> 'max_age_s' IS NOT NULL
+    ORDER BY project_id, occurred_at DESC
+), aged AS (
+    SELECT k.*, interval '1 second' * coalesce(
+            CASE WHEN k.max_age_s IS NULL OR c.occurred_at > k.stated_at THEN c.max_age_s END, k.max_age_s,
+            (SELECT g.max_age_s FROM changed g WHERE g.project_id IS NULL)) AS max_age
+    FROM audit.keys_and_limits(now()) k
+    LEFT JOIN changed c ON c.project_id = k.project_id
+    WHERE k.in_scope
+)
+SELECT a.project_id, a.credential, a.key_id, a.created_at, a.age, a.max_age, a.age - a.max_age AS overdue_by,
     coalesce(r.reason, 'no attempt on record') AS reason
-FROM audit.keys_and_limits(now()) k
+FROM aged a
 LEFT JOIN LATERAL (
     SELECT coalesce(e.body ->> 'error', e.body ->> 'reason', e.type) AS reason
     FROM audit.event e
     WHERE audit.tells_of_key(e.type) AND e.type IN ('rotation.failed', 'guard.refused')
-        AND e.project_id = k.project_id AND e.credential = k.credential AND e.occurred_at > k.created_at
+        AND e.project_id = a.project_id AND e.credential = a.credential AND e.occurred_at > a.created_at
     ORDER BY e.occurred_at DESC LIMIT 1
 ) r ON true
-WHERE k.in_scope AND k.age > k.max_age;
+WHERE a.age > a.max_age;
 
 -- Stretches without a scheduled run longer than the given one, the last of
 -- them until now.

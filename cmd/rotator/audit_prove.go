@@ -179,7 +179,7 @@ func replaceFile(file, text string) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) // half a file, of no use
-		return err
+		return fmt.Errorf("writing %s: %w", file, err)
 	}
 	return syncFolder(file)
 }

@@ -219,5 +219,5 @@ func (r reporting) write(pack *evidence.Pack, id string, w io.Writer) (audit.Dis
 	if r.framework != "" {
 		filter += ", framework " + r.framework
 	}
-	return audit.Disclosure{ID: id, What: "report as " + r.format, Filter: filter, Written: tally.Written(rows)}, err //nolint:wrapcheck // evidence says what it was doing
+	return audit.Disclosure{ID: id, What: "report as " + r.format, Filter: filter, Written: tally.Written(rows)}, err
 }

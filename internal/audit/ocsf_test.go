@@ -342,12 +342,12 @@ func lookUp(t *testing.T, line, path string) string {
 func TestOCSFIntents(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	log := open(t, pool)
 	var lost string
+	var events []audit.Event
 	for i := range 700 { // more than one batch
 		call := uuid.Must(uuid.NewV7()).String()
 		e := audit.Event{Type: audit.APICall, Phase: audit.Intent, Call: call, Op: "access_keys.create", Method: "POST", URL: "https://x/"}
-		events := []audit.Event{e}
+		events = append(events, e)
 		switch {
 		case i == 650:
 			lost = call
@@ -358,9 +358,9 @@ func TestOCSFIntents(t *testing.T) {
 			e.Phase, e.Outcome = audit.Resolved, audit.OK
 			events = append(events, e)
 		}
-		if err := log.Append(t.Context(), events...); err != nil {
-			t.Fatal(err)
-		}
+	}
+	if err := open(t, pool).Append(t.Context(), events...); err != nil {
+		t.Fatal(err)
 	}
 	out, d := export(t, pool, audit.Exporter{Format: audit.OCSF, Disclosure: someID})
 	if d.Written.Rows != 700 || d.Counters["settled_intents"] != 699 {

@@ -18,21 +18,29 @@ type record struct {
 	places []place
 }
 
-// open lists the checkpoints of an epoch, 0 is the newest.
+// open lists the checkpoints of an epoch; 0 is the newest that has any.
 func (p *Prover) open(ctx context.Context, epoch int) (*record, error) {
 	epochs, err := p.Archive.Epochs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(epochs) == 0 {
-		return nil, fmt.Errorf("%w: there are no checkpoints", ErrUnprovable)
-	}
-	if epoch == 0 {
-		epoch = epochs[len(epochs)-1]
-	}
-	if !slices.Contains(epochs, epoch) {
+	if epoch > 0 && !slices.Contains(epochs, epoch) {
 		return nil, fmt.Errorf("%w: there is no epoch %d; there are %v", ErrUnprovable, epoch, epochs)
 	}
+	for _, e := range slices.Backward(epochs) {
+		if epoch > 0 && e != epoch {
+			continue
+		}
+		r, err := p.list(ctx, e)
+		if err != nil || e == epoch || len(r.places) > 0 {
+			return r, err
+		}
+	}
+	return nil, fmt.Errorf("%w: there are no checkpoints", ErrUnprovable)
+}
+
+// list lists the checkpoints of an epoch, once.
+func (p *Prover) list(ctx context.Context, epoch int) (*record, error) {
 	if known, ok := p.records[epoch]; ok {
 		return known, nil
 	}
@@ -171,7 +179,7 @@ func (p *Prover) anchorNear(ctx context.Context, at time.Time, begins bool) (Anc
 	}
 	var behind *record // the epoch after, and its first checkpoint
 	for _, epoch := range slices.Backward(epochs) {
-		r, err := p.open(ctx, epoch)
+		r, err := p.list(ctx, epoch)
 		if err != nil {
 			return Anchor{}, err
 		}

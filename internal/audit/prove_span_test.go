@@ -72,6 +72,7 @@ func (g *grove) continues(hashes []tlog.Hash, older, newer int64) (tlogSays, mer
 
 // included makes one inclusion proof, from a base, and checks it.
 func (g *grove) included(t testing.TB, base, index, size int64, atOnce int) []tlog.Hash {
+	t.Helper()
 	hashes, complete := audit.Fold(g.leaves, g.trees[base], index, size, atOnce)
 	want, err := tlog.ProveRecord(size, index, g)
 	if err != nil || !complete || !slices.Equal(hashes, want) {
@@ -85,6 +86,7 @@ func (g *grove) included(t testing.TB, base, index, size int64, atOnce int) []tl
 
 // consistent makes one consistency proof, from a base, and checks it.
 func (g *grove) consistent(t testing.TB, base, older, newer int64, atOnce int) []tlog.Hash {
+	t.Helper()
 	hashes, complete := audit.FoldConsistency(g.leaves, g.trees[base], older, newer, atOnce)
 	want, err := tlog.ProveTree(newer, older, g)
 	if err != nil || !complete || !slices.Equal(hashes, want) {

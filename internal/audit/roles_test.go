@@ -41,6 +41,7 @@ func migrate(t *testing.T, dsn string, opts postgres.MigrateOptions) {
 // returns the installer's URL.
 var installations = map[string]func(*testing.T) (postgres.MigrateOptions, string){
 	"an administrator made the roles": func(t *testing.T) (postgres.MigrateOptions, string) {
+		t.Helper()
 		roles, dsn, installer := newRoles(t, "NOCREATEROLE")
 		pgtest.MakeRole(t, roles.Owner, "NOLOGIN")
 		pgtest.MakeRole(t, roles.Writer, "LOGIN")
@@ -50,11 +51,13 @@ var installations = map[string]func(*testing.T) (postgres.MigrateOptions, string
 		return roles, dsn
 	},
 	"the installer may create roles": func(t *testing.T) (postgres.MigrateOptions, string) {
+		t.Helper()
 		roles, dsn, _ := newRoles(t, "CREATEROLE")
 		migrate(t, dsn, roles)
 		return roles, dsn
 	},
 	"the installer is the owner": func(t *testing.T) (postgres.MigrateOptions, string) {
+		t.Helper()
 		roles, dsn, _ := newRoles(t, "NOCREATEROLE")
 		pgtest.MakeRole(t, roles.Writer, "LOGIN")
 		pgtest.MakeRole(t, roles.Auditor, "LOGIN")
@@ -62,11 +65,13 @@ var installations = map[string]func(*testing.T) (postgres.MigrateOptions, string
 		return roles, dsn
 	},
 	"a superuser migrates": func(t *testing.T) (postgres.MigrateOptions, string) {
+		t.Helper()
 		roles, dsn, _ := newRoles(t, "NOCREATEROLE")
 		migrate(t, pgtest.Superuser(t, dsn), roles)
 		return roles, dsn
 	},
 	"named one by one, after the fact": func(t *testing.T) (postgres.MigrateOptions, string) {
+		t.Helper()
 		roles, dsn, _ := newRoles(t, "CREATEROLE")
 		migrate(t, dsn, postgres.MigrateOptions{})
 		for _, opts := range []postgres.MigrateOptions{{Auditor: roles.Auditor}, {Writer: roles.Writer}, {Owner: roles.Owner}} {

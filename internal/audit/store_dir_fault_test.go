@@ -84,7 +84,7 @@ func TestDirStoreKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		killer := time.AfterFunc(0, func() {})
+		killer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // if it never says anything
 		lines := bufio.NewScanner(out)
 		for n := 0; lines.Scan(); n++ {
 			var number int
@@ -97,6 +97,7 @@ func TestDirStoreKilled(t *testing.T) {
 			}
 			acknowledged++
 			if n == 0 { // it is at work: kill it at some moment soon
+				killer.Stop()
 				killer = time.AfterFunc(time.Duration(round*37%1000)*10*time.Microsecond, func() { _ = cmd.Process.Kill() })
 			}
 		}

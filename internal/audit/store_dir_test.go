@@ -19,13 +19,16 @@ const somePath = "checkpoints/1/2026-11-22/0000000000000007"
 
 func TestDirStore(t *testing.T) {
 	t.Parallel()
-	audittest.Store(t, func(t *testing.T) audit.Store { return audit.DirStore(t.TempDir()) })
+	audittest.Store(t, func(t *testing.T) audit.Store { t.Helper(); return audit.DirStore(t.TempDir()) })
 }
 
 // TestDirStoreWithoutLinks writes where a file cannot get a second name.
 func TestDirStoreWithoutLinks(t *testing.T) {
 	t.Parallel()
-	audittest.Store(t, func(t *testing.T) audit.Store { return audit.Linkless{DirStore: audit.DirStore(t.TempDir())} })
+	audittest.Store(t, func(t *testing.T) audit.Store {
+		t.Helper()
+		return audit.Linkless{DirStore: audit.DirStore(t.TempDir())}
+	})
 	dir, doc := t.TempDir(), audittest.Document(7)
 	put(t, dir, somePath+".frontier", "half")
 	if err := (audit.Linkless{DirStore: audit.DirStore(dir)}).Create(t.Context(), somePath, doc); err != nil {

@@ -71,7 +71,7 @@ func add(root *os.Root, link linker, name, content string, replace bool) error {
 	case replace:
 		return root.Rename(part, name) //nolint:wrapcheck // wrapped by the caller
 	case errors.Is(err, fs.ErrExist):
-		return err //nolint:wrapcheck // see above
+		return err
 	}
 	return fill(root, name, content) // without links: a crash can leave half a file here
 }

@@ -64,11 +64,11 @@ func sameColumn(i int, cell, text []byte) bool {
 	}
 	switch i {
 	case columnTime:
-		return len(cell) == 8 && int64(binary.BigEndian.Uint64(cell)) == sinceY2K(n)
+		return len(cell) == 8 && int64(binary.BigEndian.Uint64(cell)) == sinceY2K(n) // #nosec G115 -- two's complement, as Postgres sends it
 	case columnDay:
-		return len(cell) == 4 && int64(int32(binary.BigEndian.Uint32(cell))) == floorDay(sinceY2K(n))
+		return len(cell) == 4 && int64(int32(binary.BigEndian.Uint32(cell))) == floorDay(sinceY2K(n)) // #nosec G115 -- as above
 	}
-	return len(cell) == 2 && int64(int16(binary.BigEndian.Uint16(cell))) == n
+	return len(cell) == 2 && int64(int16(binary.BigEndian.Uint16(cell))) == n // #nosec G115 -- as above
 }
 
 // Postgres counts times from 2000 on.
@@ -155,11 +155,11 @@ func shown(i int, cell []byte) string {
 	case i >= columnID:
 		return fmt.Sprintf("%x", cell)
 	case i == columnTime && len(cell) == 8:
-		return microsecond(int64(binary.BigEndian.Uint64(cell)) + y2kUS).Format(time.RFC3339Nano)
+		return microsecond(int64(binary.BigEndian.Uint64(cell)) + y2kUS).Format(time.RFC3339Nano) // #nosec G115 -- as above
 	case i == columnDay && len(cell) == 4:
-		return microsecond(int64(int32(binary.BigEndian.Uint32(cell)))*dayUS + y2kUS).Format(time.DateOnly)
+		return microsecond(int64(int32(binary.BigEndian.Uint32(cell)))*dayUS + y2kUS).Format(time.DateOnly) // #nosec G115 -- as above
 	case i == columnStatus && len(cell) == 2:
-		return strconv.Itoa(int(int16(binary.BigEndian.Uint16(cell))))
+		return strconv.Itoa(int(int16(binary.BigEndian.Uint16(cell)))) // #nosec G115 -- as above
 	}
 	return strings.ToUpper(hex.EncodeToString(cell))
 }

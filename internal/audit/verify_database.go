@@ -99,7 +99,7 @@ func (v *verification) rows(ctx context.Context, tx pgx.Tx, head *headRow) error
 		if len(values) != 3+len(cols) || len(values[0]) != 8 {
 			break // Close says what is wrong, or the next check
 		}
-		r.seq, r.leaf, r.body = int64(binary.BigEndian.Uint64(values[0])), values[1], values[2]
+		r.seq, r.leaf, r.body = int64(binary.BigEndian.Uint64(values[0])), values[1], values[2] // #nosec G115 -- as Postgres sends it
 		copy(cols[:], values[3:])
 		v.row(&r, max(head.Size-v.start, 0))
 	}

@@ -115,7 +115,7 @@ func TestVerifyExportLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	wants(t, s.check(t, f, audit.Window(4)), audit.VerifiedTampered, "event 66 has the id of an earlier one")
 	pipe := io.MultiReader(bytes.NewReader([]byte(text)))
 	wants(t, s.check(t, pipe, audit.Window(4)), audit.VerifiedIntact, "1 events or more came late, and whether one of them stands in the log twice was not looked for")

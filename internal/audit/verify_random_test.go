@@ -63,7 +63,8 @@ func idAt(t time.Time) string {
 }
 
 // drawLog makes a log whose last checkpoint covers at least one event.
-func drawLog(t *rapid.T, tb testing.TB) *randomLog {
+func drawLog(tb testing.TB, t *rapid.T) *randomLog {
+	tb.Helper()
 	n := rapid.IntRange(1, 60).Draw(t, "events")
 	l := &randomLog{witness: newWitness(tb, "log")}
 	var tree audit.Tree
@@ -93,10 +94,12 @@ func drawLog(t *rapid.T, tb testing.TB) *randomLog {
 func (l *randomLog) last() int64 { return l.anchors[len(l.anchors)-1] }
 
 func (l *randomLog) config(tb testing.TB) audit.VerifyConfig {
+	tb.Helper()
 	return audit.VerifyConfig{Archive: l.witness.archive(tb), MaxAge: 100 * time.Hour, Now: randomStart.Add(time.Hour)}
 }
 
 func (l *randomLog) verify(tb testing.TB) *audit.Verdict {
+	tb.Helper()
 	return audit.VerifyRows(tb.Context(), l.config(tb), "log", l.rows, l.head)
 }
 
@@ -137,7 +140,7 @@ func other(t *rapid.T, body []byte) []byte {
 func TestUntouchedLogIsNeverAccused(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		l := drawLog(rt, t)
+		l := drawLog(t, rt)
 		if v := l.verify(t); len(v.Findings)+len(v.Unchecked)+len(v.Unproven) > 0 && !onlyOpenCalls(v) || v.Last.Size != l.last() {
 			rt.Fatalf("accused:\n%s", shown(v))
 		}
@@ -181,7 +184,7 @@ func (l *randomLog) anchorAt(tb testing.TB, size int64) audit.Anchor {
 func TestEveryMutationIsFound(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		l := drawLog(rt, t)
+		l := drawLog(t, rt)
 		at := rapid.Int64Range(0, l.last()-1).Draw(rt, "at")
 		kind := rapid.SampledFrom([]string{"edit", "delete", "insert", "swap", "cut", "repeat", "column"}).Draw(rt, "kind")
 		if !l.mutate(rt, kind, at) {

@@ -201,7 +201,7 @@ func (s *scene) backup(t testing.TB) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close(ctx)
+		defer conn.Close(ctx) //nolint:errcheck // a test's
 		for _, sql := range statements {
 			if _, err := conn.Exec(ctx, sql); err != nil {
 				t.Error(err)

@@ -20,6 +20,7 @@ func TestAuditStore(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Real(t)
 	audittest.Store(t, func(t *testing.T) audit.Store {
+		t.Helper()
 		access := api.DefaultConfig()
 		access.Address = server.Addr
 		store, err := vault.Open(t.Context(), vault.Config{

@@ -98,15 +98,8 @@ func TestKeyPutBackDuringItsDeletion(t *testing.T) {
 			defer held.Release()
 			g.sim.Fault(sinchtest.Fault{Operation: "access_keys.list", Project: "p1", After: 1, Times: 1, Do: do})
 			runner := g.runner(overlap(lap))
-			done := make(chan *jobs.Report)
-			go func() {
-				r, err := runner.Run(t.Context(), jobs.Order{Trigger: rotation.Manual})
-				if err != nil {
-					t.Errorf("run: %v", err)
-				}
-				done <- r
-			}()
-			<-held.Arrived() // the list of the last look
+			done := g.begin(t.Context(), runner, jobs.Order{})
+			g.arrives(held) // with the list of the last look
 			if putBack {
 				text, _ := g.sim.Secret(old)
 				_, err := g.vault.Client(t).KVv2("secret").Put(t.Context(), g.prefix+"/p1/api", map[string]any{"project_id": "p1", "key_id": old, "key_secret": text})

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -108,6 +109,31 @@ func TestCompromiseWaitsForALease(t *testing.T) {
 	}
 }
 
+// begin does a run in the background.
+func (g *rig) begin(ctx context.Context, runner *jobs.Runner, o jobs.Order) <-chan *jobs.Report {
+	g.t.Helper()
+	o.Trigger = rotation.Manual
+	done := make(chan *jobs.Report, 1)
+	go func() {
+		r, err := runner.Run(ctx, o)
+		if err != nil {
+			g.t.Errorf("run: %v", err)
+		}
+		done <- r
+	}()
+	return done
+}
+
+// arrives waits for a request to be held.
+func (g *rig) arrives(held *sinchtest.Held) {
+	g.t.Helper()
+	select {
+	case <-held.Arrived():
+	case <-time.After(20 * time.Second):
+		g.t.Fatal("nothing was held")
+	}
+}
+
 // expire makes the project's lease run out, as if its worker had been frozen.
 func (g *rig) expire(project string) {
 	g.t.Helper()
@@ -131,19 +157,8 @@ func (g *rig) stale(operation string, do sinchtest.Behaviour, held *sinchtest.He
 	g.tune = func(c *sinch.Config) { c.Timeout = 30 * time.Second }
 	g.sim.Fault(sinchtest.Fault{Operation: operation, Project: "p1", Times: 1, Do: do})
 	frozen := g.runner(func(c *jobs.Config) { c.Lease = 30 * time.Second })
-	done := make(chan *jobs.Report)
-	go func() {
-		r, err := frozen.Run(g.t.Context(), jobs.Order{Trigger: rotation.Manual, Projects: []string{"p1"}})
-		if err != nil {
-			g.t.Errorf("the stale run: %v", err)
-		}
-		done <- r
-	}()
-	select {
-	case <-held.Arrived():
-	case <-time.After(20 * time.Second):
-		g.t.Fatal("nothing was held")
-	}
+	done := g.begin(g.t.Context(), frozen, jobs.Order{Projects: []string{"p1"}})
+	g.arrives(held)
 	g.expire("p1")
 	if r := g.run(jobs.Order{Projects: []string{"p1"}}); r.ExitCode() != jobs.ExitConverged {
 		g.t.Errorf("the other process's run: %+v", r.Results)
@@ -212,15 +227,8 @@ func TestStaleWorkerAtDelete(t *testing.T) {
 	do, held := sinchtest.Hold()
 	g.sim.Fault(sinchtest.Fault{Operation: "access_keys.list", Project: "p1", After: 1, Times: 1, Do: do})
 	frozen := g.runner(overlap(lap))
-	done := make(chan *jobs.Report)
-	go func() {
-		r, err := frozen.Run(t.Context(), jobs.Order{Trigger: rotation.Manual, Projects: []string{"p1"}})
-		if err != nil {
-			t.Errorf("the stale run: %v", err)
-		}
-		done <- r
-	}()
-	<-held.Arrived()
+	done := g.begin(t.Context(), frozen, jobs.Order{Projects: []string{"p1"}})
+	g.arrives(held)
 	g.take("p1")
 	since := len(g.sim.Requests())
 	held.Release()
@@ -253,15 +261,8 @@ func TestLeaseThatCannotBeRenewedEndsTheWork(t *testing.T) {
 	g.sim.Fault(sinchtest.Fault{Operation: "access_keys.create", Do: do})
 	g.tune = func(c *sinch.Config) { c.Timeout = time.Minute }
 	runner := g.runner(func(c *jobs.Config) { c.Lease = 3 * time.Second })
-	done := make(chan *jobs.Report)
 	begun := time.Now()
-	go func() {
-		r, err := runner.Run(t.Context(), jobs.Order{Trigger: rotation.Manual, Projects: []string{"p1"}})
-		if err != nil {
-			t.Errorf("run: %v", err)
-		}
-		done <- r
-	}()
+	done := g.begin(t.Context(), runner, jobs.Order{Projects: []string{"p1"}})
 	<-held.Arrived()
 	if _, err := g.pool.Exec(t.Context(), `UPDATE rotator.project SET fence = fence + 1 WHERE id = 'p1'`); err != nil {
 		t.Fatal(err)

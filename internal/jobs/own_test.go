@@ -94,14 +94,7 @@ func TestStopFinishesTheKeyInHand(t *testing.T) {
 	runner := g.runner(func(c *jobs.Config) { c.Concurrency, c.Grace = 1, 20*time.Second })
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	done := make(chan *jobs.Report)
-	go func() {
-		r, err := runner.Run(ctx, jobs.Order{Trigger: rotation.Manual})
-		if err != nil {
-			t.Errorf("run: %v", err)
-		}
-		done <- r
-	}()
+	done := g.begin(ctx, runner, jobs.Order{})
 	<-held.Arrived()
 	stop()
 	held.Release()

@@ -142,7 +142,7 @@ func grant(ctx context.Context, conn *sql.Conn, roles MigrateOptions) (ran []str
 		if len(left) > 0 {
 			return needsAdmin("these rights cannot be given by this login", left...)
 		}
-		return tx.Commit() //nolint:wrapcheck // wrapped below
+		return tx.Commit()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("giving roles their rights: %w", err)
@@ -211,7 +211,7 @@ func retry(ctx context.Context, do func() error) error {
 		if s := state(err); s != internalError && s != uniqueViolation || n == conflicts {
 			return err
 		}
-		timer := time.NewTimer(rand.N(100 * time.Millisecond))
+		timer := time.NewTimer(rand.N(100 * time.Millisecond)) // #nosec G404 -- to get out of step, not to be secret
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -51,8 +51,7 @@ type gate struct {
 	seen    map[string]int
 	hold    *hold
 	watch   func(step) // told of each step as it arrives; may be nil
-	pending int        // steps and requests under way
-	names   []string   // display names that creates brought, in all runs
+	pending int        // conversations with Postgres under way
 }
 
 // expect begins a new process: its steps are counted from here.
@@ -102,23 +101,4 @@ func (g *gate) passed() []step {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]step(nil), g.steps...)
-}
-
-func (g *gate) name(displayName string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.names = append(g.names, displayName)
-}
-
-// repeated returns the display names that were sent more than once.
-func (g *gate) repeated() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	times, again := map[string]int{}, []string(nil)
-	for _, n := range g.names {
-		if times[n]++; times[n] == 2 {
-			again = append(again, n)
-		}
-	}
-	return again
 }

@@ -1,62 +1,19 @@
 // Package kill_test kills the real binary with SIGKILL: before and after every
 // step that changes something (TestMatrix), and at random moments
-// (TestRandom). Afterwards it runs again, and the fleet must converge.
+// (TestRandom). Afterwards it runs again, and the fleet must converge. At
+// other random moments it is told to stop (TestStop).
 //
-// rotator talks to a simulated Sinch, a real Vault and a real Postgres, each
-// behind a gate of the test's:
-//
-//	rotator ─┬─ HTTP ─ gate ─ sinchtest      each request and each commit is a
-//	         ├─ HTTP ─ gate ─ Vault          step: it is noted, and held before
-//	         └─ wire ─ gate ─ Postgres       or after it takes effect, if asked
+// Package rig has the world in which it runs. Each request and each commit is
+// a step: it is noted, and held before or after it takes effect, if asked.
+// For that the way to Postgres leads through a gate, too (wire_test.go).
 package kill_test
 
 import (
-	"context"
-	"flag"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
+
+	"rotator/test/rig"
 )
 
-// parallel is how many worlds are tried at once. More of them than processors
-// wait for one another's commits most of the time.
-const parallel = "6"
-
-func TestMain(m *testing.M) {
-	err := flag.Set("test.parallel", parallel)
-	if err == nil {
-		built.dir, err = os.MkdirTemp("", "rotator-kill-")
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(built.dir)
-	os.Exit(code)
-}
-
-var built struct {
-	dir  string
-	once sync.Once
-	err  error
-}
-
-// program builds rotator, once, and returns its path.
-func program(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(built.dir, "rotator")
-	built.once.Do(func() {
-		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "go", "build", "-o", path, "../../cmd/rotator")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("%w\n%s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatalf("building rotator: %v", built.err)
-	}
-	return path
-}
+// More worlds at once than processors: they wait for one another's commits
+// most of the time.
+func TestMain(m *testing.M) { rig.Main(m, 10) }

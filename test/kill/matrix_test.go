@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"rotator/test/rig"
 )
 
 // scenario is a fleet with something to do, and how it should be afterwards.
@@ -16,78 +18,72 @@ type scenario struct {
 	steps   func(label string) bool
 	died    string         // step after which an earlier run died; may be empty
 	first   string         // of the steps to kill at
-	last    string         // of them, as its label ends
+	last    string         // of them, as its label ends; empty: until the run's end
 	keys    map[string]int // of each project, at the end
 }
 
 func (sc scenario) world(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, pace{})
+	w.Gate.Vouch = w.Vouched
 	sc.prepare(w)
+	for _, c := range w.Credentials {
+		w.watch(c.Project, c.Name)
+	}
 	if sc.died != "" {
 		w.die(mark{sc.died, 1}, true)
-		w.expire()
+		w.Expire()
 	}
 	return w
 }
 
 // die runs rotator and kills it at a step.
 func (w *world) die(m mark, after bool) {
-	w.t.Helper()
+	w.T.Helper()
 	h := newHold(m, after)
 	p := w.start(h, nil, "run-now")
-	select {
-	case <-h.arrived:
-	case <-p.ended:
-		w.t.Fatalf("the run ended before %s: exit code %d\n%s", m, p.wait(), p.err.String())
-	case <-time.After(limit):
-		_ = p.kill()
-		w.t.Fatalf("%s did not come; stderr:\n%s", m, p.err.String())
-	}
-	if !p.kill() {
-		w.t.Fatal("the run had ended by itself")
-	}
+	p.Await(h.arrived)
+	p.Kill()
 	close(h.dropped)
 	w.bury()
 }
-
-// overlapOfMail is how long superseded keys of the project "retire" live.
-const overlapOfMail = time.Second
 
 var scenarios = []scenario{
 	{
 		name: "run",
 		// In one project a key is due, in another one's overlap has passed.
 		prepare: func(w *world) {
-			w.sim.AddSubproject(parent, "retire", "Retire", map[string]string{"rotator.overlap": overlapOfMail.String()})
-			w.publish("retire", "mail", w.key("retire", "mail", 50*day), w.key("retire", "mail", 10*day))
-			w.sim.AddSubproject(parent, "due", "Due", nil)
-			w.publish("due", "billing", w.key("due", "billing", 100*day))
-			time.Sleep(overlapOfMail + 100*time.Millisecond)
+			w.Past("retire")
+			w.Due("due")
 		},
 		steps: changing,
 		first: "postgres: claim", last: "key.retired",
 		keys: map[string]int{parent: 1, "retire": 1, "due": 2},
 	},
 	{
+		name: "quiet run",
+		// There is nothing to do, but everything is there for the first time.
+		prepare: func(*world) {},
+		steps:   stable,
+		first:   "postgres: intent of vault.write",
+		keys:    map[string]int{parent: 1},
+	},
+	{
 		name: "orphan",
 		// A run has died with a key in hand: it is an orphan now.
-		prepare: func(w *world) {
-			w.sim.AddSubproject(parent, "due", "Due", nil)
-			w.publish("due", "billing", w.key("due", "billing", 100*day))
-		},
-		steps: stable,
-		died:  "sinch: create in due",
-		first: "postgres: resolved of access_keys.create", last: "key.orphan_deleted",
+		prepare: func(w *world) { w.Due("due") },
+		steps:   stable,
+		died:    "sinch: create in due",
+		first:   "postgres: resolved of access_keys.create", last: "key.orphan_deleted",
 		keys: map[string]int{parent: 1, "due": 2},
 	},
 	{
 		name: "first orphan",
 		// The same, of a credential that Vault has never held.
 		prepare: func(w *world) {
-			w.sim.AddSubproject(parent, "due", "Due", nil)
-			w.sim.AddKey("due", "billing", time.Now().Add(-100*day))
-			w.watch("due", "billing")
+			w.Sim.AddSubproject(parent, "due", "Due", nil)
+			w.Sim.AddKey("due", "billing", time.Now().Add(-100*day))
+			w.Credentials = append(w.Credentials, rig.Credential{Project: "due", Name: "billing"})
 		},
 		steps: stable,
 		died:  "sinch: create in due",
@@ -127,22 +123,24 @@ func (sc scenario) marks(t *testing.T) []mark {
 	t.Helper()
 	w := sc.world(t)
 	p := w.start(nil, nil, "run-now")
-	if code := p.wait(); code != 0 {
-		t.Fatalf("an undisturbed run: exit code %d\n%s%s", code, p.out.String(), p.err.String())
+	if code := p.Wait(); code != 0 {
+		t.Fatalf("an undisturbed run: exit code %d\n%s%s", code, p.Out.String(), p.Err.String())
 	}
 	passed := w.gate.passed()
 	w.check(sc.keys)
-	w.checkInventory()
+	w.CheckInventory()
 	begin := slices.IndexFunc(passed, func(s step) bool { return s.label == sc.first })
 	if begin < 0 {
 		t.Fatalf("an undisturbed run has no step %q", sc.first)
 	}
 	passed = passed[begin:]
-	end := slices.IndexFunc(passed, func(s step) bool { return strings.HasSuffix(s.label, sc.last) })
-	if end < 0 {
-		t.Fatalf("an undisturbed run has no step %q", sc.last)
+	if sc.last != "" {
+		end := slices.IndexFunc(passed, func(s step) bool { return strings.HasSuffix(s.label, sc.last) })
+		if end < 0 {
+			t.Fatalf("an undisturbed run has no step %q", sc.last)
+		}
+		passed = passed[:end+1]
 	}
-	passed = passed[:end+1]
 	var marks []mark
 	for _, s := range only(passed, sc.steps) {
 		marks = append(marks, s.mark)
@@ -156,10 +154,10 @@ func (sc scenario) kill(t *testing.T, m mark, after bool) int {
 	t.Helper()
 	w := sc.world(t)
 	w.die(m, after)
-	w.expire()
+	w.Expire()
 	runs := w.converge()
 	w.check(sc.keys)
-	w.checkInventory()
+	w.CheckInventory()
 	return runs
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -16,11 +17,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// wire puts the gate before Postgres and returns the address. Every commit is
-// a step: of a transaction, and of a statement that changes something outside
-// of one.
-func (g *gate) wire(t *testing.T, to *pgx.ConnConfig, latency func() time.Duration) (host string, port int) {
+// wire puts the gate before the database that link leads to and returns the
+// URL that leads through it. Every commit is a step: of a transaction, and of
+// a statement that changes something outside of one.
+func (g *gate) wire(t *testing.T, link string, latency func() time.Duration) (through string) {
 	t.Helper()
+	to, err := pgx.ParseConfig(link)
+	if err != nil {
+		t.Fatal(err)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -43,8 +48,11 @@ func (g *gate) wire(t *testing.T, to *pgx.ConnConfig, latency func() time.Durati
 			go c.answers()
 		}
 	}()
-	at := listener.Addr().(*net.TCPAddr) //nolint:errcheck,forcetypeassert // of a TCP listener
-	return at.IP.String(), at.Port
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(to.User, to.Password),
+		Host: listener.Addr().String(), Path: "/" + to.Database, RawQuery: "sslmode=disable",
+	}
+	return u.String()
 }
 
 // conversation is one connection, as far as it must be understood to know

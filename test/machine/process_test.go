@@ -101,13 +101,21 @@ func (p *process) config(rt *rapid.T) jobs.Config {
 		Recorder: recorder, Logger: quiet, MaxConns: 8, Now: w.now, Base: sinchWire{p},
 	}, sinch.Credentials{KeyID: w.own.KeyID, Secret: secret.New(w.own.Secret)})
 	must(rt, err)
+	documents, err := store.Documents("audit")
+	must(rt, err)
+	anchors, err := audit.OpenAnchors(p.ctx, audit.AnchorConfig{
+		Log: p.log, Store: jobs.AuditStore(documents), Signer: "kv", Prefix: "audit",
+		Interval: time.Minute, MaxAge: time.Hour, Logger: quiet, Now: w.now,
+	})
+	must(rt, err)
+	recorder.Anchors = anchors
 	include, err := rotation.ParsePatterns("*")
 	must(rt, err)
 	exclude, err := rotation.ParsePatterns(untouched + "*")
 	must(rt, err)
 	return jobs.Config{
 		Keys: client, Directory: client, Identity: client, Secrets: store,
-		State: state.New(p.pool), Log: p.log, Logger: quiet,
+		State: state.New(p.pool), Log: p.log, Anchors: anchors, Logger: quiet,
 		Parent: parent, Scope: rotation.Scope{Include: include, Exclude: exclude}, Labels: rotation.LabelsStricter,
 		Policy: w.policy, Actor: "test", Host: "test", Process: uuid.New(),
 		Concurrency: w.concurrency, Lease: 30 * time.Second, Recheck: day, MaxSkew: 30 * time.Second,

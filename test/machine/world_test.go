@@ -41,9 +41,9 @@ type world struct {
 	addr   string
 	token  secret.Value
 	vault  *api.KVv2
-	db     *pgxpool.Pool
-	dbURL  string
-	seen   int64 // events of the log that have been looked at
+	db     *pgxpool.Pool // the superuser's, who moves the clock
+	dbURL  string        // rotator's
+	seen   int64         // events of the log that have been looked at
 
 	policy      rotation.Policy
 	concurrency int
@@ -148,6 +148,8 @@ const fakeClock = `
 	INSERT INTO fake.clock VALUES ('0');
 	CREATE FUNCTION fake.now() RETURNS timestamptz LANGUAGE sql STABLE
 		AS 'SELECT pg_catalog.transaction_timestamp() + ahead FROM fake.clock';
+	GRANT USAGE ON SCHEMA fake TO PUBLIC;
+	GRANT SELECT ON fake.clock TO PUBLIC;
 	DO $$
 	DECLARE d record;
 	BEGIN
@@ -161,12 +163,13 @@ const fakeClock = `
 func (w *world) database(t *testing.T, rt *rapid.T) {
 	t.Helper()
 	w.dbURL = pgtest.Database(t)
-	first, err := pgxpool.New(w.ctx, w.dbURL)
+	super := pgtest.Superuser(t, w.dbURL)
+	first, err := pgxpool.New(w.ctx, super)
 	must(rt, err)
 	_, err = first.Exec(w.ctx, fakeClock)
 	first.Close()
 	must(rt, err)
-	conf, err := pgxpool.ParseConfig(w.dbURL)
+	conf, err := pgxpool.ParseConfig(super)
 	must(rt, err)
 	conf.MaxConns = 1
 	w.db, err = pgxpool.NewWithConfig(w.ctx, conf)

@@ -20,6 +20,7 @@ import (
 
 	"rotator/internal/postgres/pgcluster"
 	"rotator/internal/sinch/sinchtest"
+	"rotator/test/rig"
 )
 
 // canary knows every secret that was ever in use, and looks for them in
@@ -33,12 +34,12 @@ type canary struct {
 
 func newCanary(w *world) *canary {
 	c := &canary{w: w, secrets: map[string]string{}}
-	c.add(w.server.Token.Reveal(), "Vault's root token")
-	if u, err := url.Parse(w.link); err == nil {
+	c.add(w.Server.Token.Reveal(), "Vault's root token")
+	if u, err := url.Parse(w.Link); err == nil {
 		password, _ := u.User.Password()
 		c.add(password, "the database's password")
 	}
-	w.gate.on(-1, c.overhear, nil)
+	w.Gate.On(-1, c.overhear, nil)
 	return c
 }
 
@@ -60,8 +61,8 @@ func (c *canary) overhear(r *http.Request) bool {
 
 // all are the secrets so far, in every spelling.
 func (c *canary) all() map[string]string {
-	for _, r := range c.w.sim.Requests() { // each new key is verified or deleted: either names it
-		if secret, ok := c.w.sim.Secret(r.Key); ok {
+	for _, r := range c.w.Sim.Requests() { // each new key is verified or deleted: either names it
+		if secret, ok := c.w.Sim.Secret(r.Key); ok {
 			c.add(secret, "the secret of key "+r.Key)
 			c.add(base64.StdEncoding.EncodeToString([]byte(r.Key+":"+secret)), "the Basic pair of key "+r.Key)
 			c.add(hex.EncodeToString([]byte(secret)), "the secret of key "+r.Key+" in hexadecimal")
@@ -87,16 +88,16 @@ func (c *canary) leak(text string) string {
 }
 
 func (c *canary) check(where, text string) {
-	c.w.t.Helper()
+	c.w.T.Helper()
 	if what := c.leak(text); what != "" {
-		c.w.t.Errorf("%s holds %s", where, what)
+		c.w.T.Errorf("%s holds %s", where, what)
 	}
 }
 
 // watch samples what the system shows of a process while it lives.
-func (c *canary) watch(p *process) (stop func()) {
-	c.w.t.Helper()
-	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+func (c *canary) watch(p *rig.Process) (stop func()) {
+	c.w.T.Helper()
+	proc := fmt.Sprintf("/proc/%d/", p.Pid())
 	var seen strings.Builder
 	done := make(chan struct{})
 	go func() {
@@ -107,14 +108,14 @@ func (c *canary) watch(p *process) (stop func()) {
 				seen.Write(text)
 			}
 			select {
-			case <-p.ended:
+			case <-p.Ended:
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
 	}()
 	return func() {
-		c.w.t.Helper()
+		c.w.T.Helper()
 		<-done
 		c.check("what the system shows of the process", seen.String())
 	}
@@ -122,12 +123,12 @@ func (c *canary) watch(p *process) (stop func()) {
 
 // run runs rotator and looks through all that it writes.
 func (c *canary) run(args ...string) {
-	c.w.t.Helper()
-	p := c.w.start(args...)
+	c.w.T.Helper()
+	p := c.w.Start(args...)
 	stop := c.watch(p)
-	p.wait()
+	p.Wait()
 	stop()
-	c.check("the output of "+strings.Join(args, " "), p.log())
+	c.check("the output of "+strings.Join(args, " "), p.Log())
 	c.check("the spill", c.w.spill())
 }
 
@@ -138,23 +139,21 @@ var force = []string{"run-now", "--force", "--all", "--yes", "--overlap", "0", "
 // errors and a Vault that does the same, no secret gets out.
 func TestCanary(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{ownPostgres: true, sim: sinchtest.Config{EchoSecrets: true}, env: []string{
+	w := newWorld(t, rig.Config{OwnPostgres: true, Sim: sinchtest.Config{EchoSecrets: true}, Env: []string{
 		"LOG_LEVEL=debug", "SINCH_VERIFY_TIMEOUT=2s", "ROTATOR_LEASE=5s",
 	}})
-	w.set("SINCH_PROBES", "numbers="+w.setting("SINCH_ACCESS_KEYS_URL"))
+	w.Set("SINCH_PROBES", "numbers="+w.Setting("SINCH_ACCESS_KEYS_URL"))
 	for _, statement := range []string{"alter system set log_min_duration_statement = 0", "select pg_reload_conf()"} {
-		if _, err := w.db.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
+		w.Exec(statement)
 	}
 	c := newCanary(w)
 	w.fleet()
 	c.run("run-now")
 	for _, f := range faults {
-		w.sim.Fault(f)
+		w.Sim.Fault(f)
 		c.run(force...)
 	}
-	w.gate.on(1, publishing("billing"), echo)
+	w.Gate.On(1, rig.Publishing("billing"), echo)
 	c.run(force...)
 	c.run("keys", "-o", "json")
 	c.run("audit", "list", "-o", "json")
@@ -162,10 +161,10 @@ func TestCanary(t *testing.T) {
 	c.spills()
 	c.run("run-now", "-o", "json")
 	c.checkDatabase()
-	if got, least := len(w.creates()), 2*len(faults); got < least {
+	if got, least := len(w.Gate.Creates()), 2*len(faults); got < least {
 		t.Errorf("only %d keys were created, want at least %d: the faults did not bite", got, least)
 	}
-	for _, text := range []string{w.own.Secret, base64.StdEncoding.EncodeToString([]byte(w.own.KeyID + ":" + w.own.Secret))} {
+	for _, text := range []string{w.Own.Secret, base64.StdEncoding.EncodeToString([]byte(w.Own.KeyID + ":" + w.Own.Secret))} {
 		if c.leak("x"+text+"x") == "" {
 			t.Error("the canary is blind")
 		}
@@ -191,7 +190,7 @@ var faults = []sinchtest.Fault{
 }
 
 // echo answers a write with an error that repeats it.
-func echo(w http.ResponseWriter, r *http.Request, _ func()) {
+func echo(w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) {
 	body, _ := io.ReadAll(r.Body)
 	w.WriteHeader(http.StatusBadRequest)
 	_, _ = fmt.Fprintf(w, `{"errors":[%q,%q]}`, "cannot write "+string(body), "token "+r.Header.Get("X-Vault-Token"))
@@ -201,21 +200,21 @@ func echo(w http.ResponseWriter, r *http.Request, _ func()) {
 // has a new key's secret in hand. It may not dump core.
 func (c *canary) dies() {
 	w := c.w
-	h := newHeld(w.t)
-	w.gate.on(1, publishing("billing"), h.before)
-	p := w.start(force...)
+	h := rig.NewHeld(w.T)
+	w.Gate.On(1, rig.Publishing("billing"), h.Before)
+	p := w.Start(force...)
 	stop := c.watch(p)
-	w.await(h.arrived, p)
-	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", p.cmd.Process.Pid))
+	p.Await(h.Arrived)
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", p.Pid()))
 	if err != nil || !noCore.Match(limits) {
-		w.t.Errorf("the process may dump core: %v\n%s", err, limits)
+		w.T.Errorf("the process may dump core: %v\n%s", err, limits)
 	}
-	p.signal(syscall.SIGQUIT)
+	p.Signal(syscall.SIGQUIT)
 	stop()
-	h.release()
-	p.says("goroutine ")
-	c.check("the stacks of a dying process", p.log())
-	w.outlast()
+	h.Release()
+	p.Says("goroutine ")
+	c.check("the stacks of a dying process", p.Log())
+	w.Outlast()
 }
 
 var noCore = regexp.MustCompile(`(?m)^Max core file size +0 `)
@@ -223,52 +222,42 @@ var noCore = regexp.MustCompile(`(?m)^Max core file size +0 `)
 // spills loses Postgres while there is an error with secrets to record.
 func (c *canary) spills() {
 	w := c.w
-	arrived, release := w.holdSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
-	w.sim.Fault(sinchtest.Fault{Operation: "access_keys.create", Times: 1, Do: sinchtest.AppliedStatus(500)})
-	p := w.start(force...)
-	w.await(arrived, p)
-	w.crash()
+	arrived, release := w.HoldSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
+	w.Sim.Fault(sinchtest.Fault{Operation: "access_keys.create", Times: 1, Do: sinchtest.AppliedStatus(500)})
+	p := w.Start(force...)
+	p.Await(arrived)
+	w.Crash()
 	release()
-	p.wait()
+	p.Wait()
 	text := w.spill()
 	if !strings.Contains(text, "access_keys.create") {
-		w.t.Errorf("nothing was spilled:\n%s", p.log())
+		w.T.Errorf("nothing was spilled:\n%s", p.Log())
 	}
 	c.check("the spill", text)
-	c.check("the output of a run that spilled", p.log())
-	w.recover()
-	w.outlast()
+	c.check("the output of a run that spilled", p.Log())
+	w.Recover()
+	w.Outlast()
 }
 
 // checkDatabase looks through a dump of the database and the server's log, in
 // which each statement stands with its parameters.
 func (c *canary) checkDatabase() {
 	w := c.w
-	bin, err := pgcluster.FindBinaries(w.t.Context(), slog.New(slog.DiscardHandler))
+	bin, err := pgcluster.FindBinaries(w.T.Context(), slog.New(slog.DiscardHandler))
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	dump, err := exec.CommandContext(w.t.Context(), filepath.Join(bin, "pg_dump"), "--dbname", w.link).Output()
+	dump, err := exec.CommandContext(w.T.Context(), filepath.Join(bin, "pg_dump"), "--dbname", w.Admin).Output()
 	if err != nil {
-		w.t.Fatalf("dumping the database: %v", err)
+		w.T.Fatalf("dumping the database: %v", err)
 	}
-	if !strings.Contains(string(dump), w.own.KeyID) {
-		w.t.Error("the dump does not hold the log")
+	if !strings.Contains(string(dump), w.Own.KeyID) {
+		w.T.Error("the dump does not hold the log")
 	}
 	c.check("the database", string(dump))
-	log, err := os.ReadFile(filepath.Join(w.cluster.Dir(), "log"))
+	log, err := os.ReadFile(filepath.Join(w.ClusterDir(), "log"))
 	if err != nil || !strings.Contains(string(log), "audit.append") {
-		w.t.Errorf("the server's log does not hold the statements: %v", err)
+		w.T.Errorf("the server's log does not hold the statements: %v", err)
 	}
 	c.check("the server's log", string(log))
-}
-
-// setting is the value of a setting.
-func (w *world) setting(name string) string {
-	for _, pair := range w.env {
-		if value, ok := strings.CutPrefix(pair, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }

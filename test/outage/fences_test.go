@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rotator/internal/sinch/sinchtest"
+	"rotator/test/rig"
 )
 
 const (
@@ -21,52 +22,52 @@ const (
 // past its leases, one is killed. Each credential is rotated exactly once.
 func TestFences(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{
-		sim: sinchtest.Config{Latency: 5 * time.Millisecond},
-		env: []string{"ROTATOR_LEASE=3s", fmt.Sprint("ROTATOR_CONCURRENCY=", atOnce)},
+	w := newWorld(t, rig.Config{
+		Sim: sinchtest.Config{Latency: 5 * time.Millisecond},
+		Env: []string{"ROTATOR_LEASE=3s", fmt.Sprint("ROTATOR_CONCURRENCY=", atOnce)},
 	})
-	want := map[string]int{parent: 1}
+	want := map[string]int{rig.Parent: 1}
 	for n := range projects {
 		project := fmt.Sprintf("p%03d", n)
-		w.due(project)
+		w.Due(project)
 		want[project] = 2
 	}
-	both := newHeld(t) // no key is created before both have one in hand
-	w.gate.on(-1, func(r *http.Request) bool { return r.Method == http.MethodPost && keyPath.MatchString(r.URL.Path) },
-		func(_ http.ResponseWriter, _ *http.Request, pass func()) { <-both.free; pass() })
-	frozen, dead := w.start("run-now"), w.start("run-now")
-	w.until("both to be at work", func() bool { return len(w.creates()) == 2*atOnce })
-	both.release()
-	frozen.signal(syscall.SIGSTOP)
-	begun := len(w.creates())
-	w.until("the other to go on", func() bool {
+	both := rig.NewHeld(t) // no key is created before both have one in hand
+	w.Gate.On(-1, func(r *http.Request) bool { return r.Method == http.MethodPost && rig.KeyPath.MatchString(r.URL.Path) },
+		func(w http.ResponseWriter, _ *http.Request, pass func(http.ResponseWriter)) { <-both.Free; pass(w) })
+	frozen, dead := w.Start("run-now"), w.Start("run-now")
+	w.Until("both to be at work", func() bool { return len(w.Gate.Creates()) == 2*atOnce })
+	both.Release()
+	frozen.Signal(syscall.SIGSTOP)
+	begun := len(w.Gate.Creates())
+	w.Until("the other to go on", func() bool {
 		select {
-		case <-dead.ended:
-			t.Fatalf("a process froze, and the other ended: exit code %d\n%s", dead.wait(), dead.log())
+		case <-dead.Ended:
+			t.Fatalf("a process froze, and the other ended: exit code %d\n%s", dead.Wait(), dead.Log())
 		default:
 		}
-		return len(w.creates()) >= begun+20
+		return len(w.Gate.Creates()) >= begun+20
 	})
-	dead.kill()
-	third := w.start("run-now")
-	third.exits(0, 3, 5)
-	w.outlast()
-	frozen.signal(syscall.SIGCONT)
-	frozen.exits(0, 3, 5)
+	dead.Kill()
+	third := w.Start("run-now")
+	third.Exits(0, 3, 5)
+	w.Outlast()
+	frozen.Signal(syscall.SIGCONT)
+	frozen.Exits(0, 3, 5)
 	w.converge(want)
 	w.checkRotatedOnce()
 }
 
 // checkRotatedOnce: no credential has two publications.
 func (w *world) checkRotatedOnce() {
-	w.t.Helper()
+	w.T.Helper()
 	const made = ` join audit.event c on c.key_id = p.key_id and c.type = 'rotation.created' where p.type = 'rotation.published'`
-	for _, twice := range w.strings(`select p.project_id from audit.event p ` + made + `
+	for _, twice := range w.Strings(`select p.project_id from audit.event p ` + made + `
 		group by p.project_id, p.credential having count(distinct p.key_id) <> 1`) {
-		w.t.Errorf("%s was rotated more than once", twice)
+		w.T.Errorf("%s was rotated more than once", twice)
 	}
-	if n := w.one(`select count(distinct p.project_id) from audit.event p ` + made); n != projects {
-		w.t.Errorf("%d projects were rotated, want %d", n, projects)
+	if n := w.One(`select count(distinct p.project_id) from audit.event p ` + made); n != projects {
+		w.T.Errorf("%d projects were rotated, want %d", n, projects)
 	}
 }
 
@@ -78,15 +79,15 @@ type step struct {
 
 var steps = []step{
 	{"the answer of a create", func(w *world) (<-chan struct{}, func()) {
-		return w.holdSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
+		return w.HoldSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
 	}},
 	{"a publication", func(w *world) (<-chan struct{}, func()) {
-		h := newHeld(w.t)
-		w.gate.on(1, publishing("billing"), h.before)
-		return h.arrived, h.release
+		h := rig.NewHeld(w.T)
+		w.Gate.On(1, rig.Publishing("billing"), h.Before)
+		return h.Arrived, h.Release
 	}},
 	{"the last look before a delete", func(w *world) (<-chan struct{}, func()) {
-		return w.holdSinch(true, sinchtest.Fault{Operation: "access_keys.list", Project: "retire", After: 1})
+		return w.HoldSinch(true, sinchtest.Fault{Operation: "access_keys.list", Project: "retire", After: 1})
 	}},
 }
 
@@ -98,25 +99,25 @@ func TestFrozenInAStep(t *testing.T) {
 	for _, step := range steps {
 		t.Run(step.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, setting{env: []string{"ROTATOR_LEASE=3s"}})
+			w := newWorld(t, rig.Config{Env: []string{"ROTATOR_LEASE=3s"}})
 			w.fleet()
 			arrived, release := step.hold(w)
-			p := w.start("run-now")
-			w.await(arrived, p)
-			p.signal(syscall.SIGSTOP)
-			w.outlast()
+			p := w.Start("run-now")
+			p.Await(arrived)
+			p.Signal(syscall.SIGSTOP)
+			w.Outlast()
 			release()
-			w.run(0, "run-now")
-			named, before := w.checkNamed("due", "billing"), len(w.gate.mutations())
-			p.signal(syscall.SIGCONT)
-			p.exits(0, 3, 5)
-			for _, s := range w.gate.mutations()[before:] {
-				t.Errorf("sent under a stale lease: %s", s.what)
+			w.Run(0, "run-now")
+			named, before := w.CheckNamed("due", "billing"), len(w.Gate.Sent())
+			p.Signal(syscall.SIGCONT)
+			p.Exits(0, 3, 5)
+			for _, s := range w.Gate.Sent()[before:] {
+				t.Errorf("sent under a stale lease: %s", s.What)
 			}
-			if n := w.events("lease.lost"); n == 0 {
-				t.Errorf("the log does not tell that the lease was lost:\n%s", p.log())
+			if n := w.Events("lease.lost"); n == 0 {
+				t.Errorf("the log does not tell that the lease was lost:\n%s", p.Log())
 			}
-			if now := w.checkNamed("due", "billing"); now != named {
+			if now := w.CheckNamed("due", "billing"); now != named {
 				t.Errorf("Vault names %s, not %s any more", now, named)
 			}
 			w.converge(afterwards)

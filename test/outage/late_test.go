@@ -1,7 +1,6 @@
 package outage_test
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rotator/internal/sinch/sinchtest"
+	"rotator/test/rig"
 )
 
 // TestLatePublication: a dead worker's write reaches Vault only after another
@@ -20,75 +20,69 @@ func TestLatePublication(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		t.Run(fmt.Sprintf("first=%t", first), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, setting{env: []string{"ROTATOR_LEASE=5s"}})
+			w := newWorld(t, rig.Config{Env: []string{"ROTATOR_LEASE=5s"}})
 			named := "" // nothing, for a credential that Vault has never held
 			if first {
-				w.sim.AddSubproject(parent, "due", "due", nil)
-				w.sim.AddKey("due", "billing", time.Now().Add(-100*day))
-				w.creds = append(w.creds, credential{"due", "billing"})
+				w.Sim.AddSubproject(rig.Parent, "due", "due", nil)
+				w.Sim.AddKey("due", "billing", time.Now().Add(-100*day))
+				w.Credentials = append(w.Credentials, rig.Credential{Project: "due", Name: "billing"})
 			} else {
-				named = w.due("due").KeyID
+				named = w.Due("due").KeyID
 			}
-			late := newHeld(t)
-			w.gate.on(1, publishing("billing"), late.before)
-			p := w.start("run-now")
-			w.await(late.arrived, p)
-			p.kill()
-			w.outlast()
+			late := rig.NewHeld(t)
+			w.Gate.On(1, rig.Publishing("billing"), late.Before)
+			p := w.Start("run-now")
+			p.Await(late.Arrived)
+			p.Kill()
+			w.Outlast()
 
-			arrived, release := w.holdSinch(false, sinchtest.Fault{Operation: "access_keys.create"})
-			next := w.start("run-now")
-			w.await(arrived, next)
-			if keys := w.sim.Keys("due"); len(keys) != 1 {
+			arrived, release := w.HoldSinch(false, sinchtest.Fault{Operation: "access_keys.create"})
+			next := w.Start("run-now")
+			next.Await(arrived)
+			if keys := w.Sim.Keys("due"); len(keys) != 1 {
 				t.Errorf("the orphan is still there: %+v", keys)
 			}
-			late.release()
-			<-late.passed
-			if now := w.reads("due", "billing"); now != named {
-				t.Errorf("after the late write Vault names %q, want %q", now, named)
+			late.Release()
+			<-late.Passed
+			if _, now, _, err := w.Named(w.Path("due", "billing")); err != nil || now != named {
+				t.Errorf("after the late write Vault names %q, want %q (%v)", now, named, err)
 			}
 			release()
-			next.exits(0)
-			w.check(map[string]int{parent: 1, "due": 2})
+			next.Exits(0)
+			w.check(map[string]int{rig.Parent: 1, "due": 2})
 		})
 	}
 }
 
-// reads is the key that Vault's path names, empty if there is no data.
-func (w *world) reads(project, name string) string {
-	w.t.Helper()
-	v, err := w.vault.KVv2("secret").Get(w.t.Context(), w.path(project, name))
-	if errors.Is(err, api.ErrSecretNotFound) || err == nil && v.Data == nil {
-		return ""
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	key, _ := v.Data["key_id"].(string)
-	return key
+// diesWith kills a run that has sent a request of the operation, which arrives
+// when it is released.
+func (w *world) diesWith(operation string) (release func()) {
+	w.T.Helper()
+	arrived, release := w.HoldSinch(false, sinchtest.Fault{Operation: operation})
+	p := w.Start("run-now")
+	p.Await(arrived)
+	p.Kill()
+	return release
 }
 
 // TestLateCreate: a dead worker's create takes effect only after the next
 // run. Nobody has its secret; a later run finds the key by its name.
 func TestLateCreate(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{env: []string{"ROTATOR_LEASE=5s"}})
-	w.due("due")
-	arrived, release := w.holdSinch(false, sinchtest.Fault{Operation: "access_keys.create"})
-	p := w.start("run-now")
-	w.await(arrived, p)
-	p.kill()
-	want := map[string]int{parent: 1, "due": 2}
+	w := newWorld(t, rig.Config{Env: []string{"ROTATOR_LEASE=5s"}})
+	w.Due("due")
+	release := w.diesWith("access_keys.create")
+	want := map[string]int{rig.Parent: 1, "due": 2}
 	w.converge(want)
-	named := w.checkNamed("due", "billing")
+	named := w.CheckNamed("due", "billing")
 
 	release()
-	w.until("the late key to be there", func() bool { return len(w.sim.Keys("due")) == 3 })
+	w.Until("the late key to be there", func() bool { return len(w.Sim.Keys("due")) == 3 })
 	w.converge(want)
-	if n := w.events("key.orphan_deleted"); n != 1 {
+	if n := w.Events("key.orphan_deleted"); n != 1 {
 		t.Errorf("%d orphans deleted, want 1", n)
 	}
-	if now := w.checkNamed("due", "billing"); now != named {
+	if now := w.CheckNamed("due", "billing"); now != named {
 		t.Errorf("Vault names %s, not %s any more", now, named)
 	}
 }
@@ -97,18 +91,15 @@ func TestLateCreate(t *testing.T) {
 // has done it, or in the middle of that.
 func TestLateDelete(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{env: []string{"ROTATOR_LEASE=5s"}})
-	w.past("retire")
-	arrived, release := w.holdSinch(false, sinchtest.Fault{Operation: "access_keys.delete"})
-	p := w.start("run-now")
-	w.await(arrived, p)
-	p.kill()
-	want := map[string]int{parent: 1, "retire": 1}
+	w := newWorld(t, rig.Config{Env: []string{"ROTATOR_LEASE=5s"}})
+	w.Past("retire")
+	release := w.diesWith("access_keys.delete")
+	want := map[string]int{rig.Parent: 1, "retire": 1}
 	w.converge(want)
 	release()
-	w.until("the late delete to be answered", func() bool { return w.sim.Counts()["access_keys.delete 404"] == 1 })
+	w.Until("the late delete to be answered", func() bool { return w.Sim.Counts()["access_keys.delete 404"] == 1 })
 	w.converge(want)
-	if n := w.events("key.retired"); n != 1 {
+	if n := w.Events("key.retired"); n != 1 {
 		t.Errorf("the key was recorded as retired %d times, want once", n)
 	}
 }
@@ -116,16 +107,13 @@ func TestLateDelete(t *testing.T) {
 // TestDeleteArrivesBeforeNextRun: the same, but nobody is left to do it.
 func TestDeleteArrivesBeforeNextRun(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{env: []string{"ROTATOR_LEASE=5s"}})
-	w.past("retire")
-	arrived, release := w.holdSinch(false, sinchtest.Fault{Operation: "access_keys.delete"})
-	p := w.start("run-now")
-	w.await(arrived, p)
-	p.kill()
+	w := newWorld(t, rig.Config{Env: []string{"ROTATOR_LEASE=5s"}})
+	w.Past("retire")
+	release := w.diesWith("access_keys.delete")
 	release()
-	w.until("the late delete", func() bool { return len(w.sim.Keys("retire")) == 1 })
-	w.converge(map[string]int{parent: 1, "retire": 1})
-	if n := w.one(`select count(*) from audit.event where phase = 'resolved' and operation = 'access_keys.delete' and outcome = 'ok'`); n != 1 {
+	w.Until("the late delete", func() bool { return len(w.Sim.Keys("retire")) == 1 })
+	w.converge(map[string]int{rig.Parent: 1, "retire": 1})
+	if n := w.One(`select count(*) from audit.event where phase = 'resolved' and operation = 'access_keys.delete' and outcome = 'ok'`); n != 1 {
 		t.Errorf("%d deletes resolved as applied, want 1", n)
 	}
 }
@@ -134,15 +122,15 @@ func TestDeleteArrivesBeforeNextRun(t *testing.T) {
 // again by the next run.
 func TestLostMetadata(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{})
+	w := newWorld(t, rig.Config{})
 	w.fleet()
-	w.run(0, "run-now")
-	err := w.vault.KVv2("secret").PutMetadata(t.Context(), w.path("due", "billing"), api.KVMetadataPutInput{CustomMetadata: map[string]any{}})
+	w.Run(0, "run-now")
+	err := w.Vault.KVv2("secret").PutMetadata(t.Context(), w.Path("due", "billing"), api.KVMetadataPutInput{CustomMetadata: map[string]any{}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.converge(afterwards)
-	meta, err := w.vault.KVv2("secret").GetMetadata(t.Context(), w.path("due", "billing"))
+	meta, err := w.Vault.KVv2("secret").GetMetadata(t.Context(), w.Path("due", "billing"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,9 +143,9 @@ func TestLostMetadata(t *testing.T) {
 // changed meanwhile, and the run ends in time.
 func TestHeadLocked(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{})
+	w := newWorld(t, rig.Config{})
 	w.fleet()
-	conn, err := pgx.Connect(t.Context(), w.link)
+	conn, err := pgx.Connect(t.Context(), w.Link)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,8 +157,8 @@ func TestHeadLocked(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `select audit.lock_head()`); err != nil {
 		t.Fatal(err)
 	}
-	w.run(2, "run-now")
-	if sent := w.gate.mutations(); len(sent) > 0 {
+	w.Run(2, "run-now")
+	if sent := w.Gate.Sent(); len(sent) > 0 {
 		t.Errorf("sent while the log was locked: %+v", sent)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -183,12 +171,12 @@ func TestHeadLocked(t *testing.T) {
 // outlasts it or leaves the rest to the next one.
 func TestHeadLockedInARun(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{})
+	w := newWorld(t, rig.Config{})
 	w.fleet()
-	arrived, release := w.holdSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
-	p := w.start("run-now")
-	w.await(arrived, p)
-	tx, err := w.db.Begin(t.Context())
+	arrived, release := w.HoldSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
+	p := w.Start("run-now")
+	p.Await(arrived)
+	tx, err := w.DB.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,14 +185,14 @@ func TestHeadLockedInARun(t *testing.T) {
 	}
 	release()
 	time.Sleep(2 * time.Second)
-	before := len(w.gate.mutations())
+	before := len(w.Gate.Sent())
 	time.Sleep(time.Second)
-	if n := len(w.gate.mutations()); n != before {
+	if n := len(w.Gate.Sent()); n != before {
 		t.Errorf("%d changes were sent while the log was locked", n-before)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.exits(0)
+	p.Exits(0)
 	w.check(afterwards)
 }

@@ -8,28 +8,19 @@ import (
 	"testing"
 
 	"rotator/internal/sinch/sinchtest"
+	"rotator/test/rig"
 )
-
-// fleet is one project in which a key is due, and one in which a key's
-// overlap has passed; afterwards is how many keys there are in the end.
-func (w *world) fleet() {
-	w.t.Helper()
-	w.due("due")
-	w.past("retire")
-}
-
-var afterwards = map[string]int{parent: 1, "due": 2, "retire": 1}
 
 func TestPostgresDownAtStart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{ownPostgres: true})
+	w := newWorld(t, rig.Config{OwnPostgres: true})
 	w.fleet()
-	w.crash()
-	w.run(2, "run-now").says("Postgres")
-	if n := len(w.sim.Requests()) + len(w.gate.mutations()); n > 0 {
+	w.Crash()
+	w.Run(2, "run-now").Says("Postgres")
+	if n := len(w.Sim.Requests()) + len(w.Gate.Sent()); n > 0 {
 		t.Errorf("%d requests were sent without a log", n)
 	}
-	w.recover()
+	w.Recover()
 	w.converge(afterwards)
 }
 
@@ -44,31 +35,31 @@ var moments = []moment{
 	{
 		name: "before the intent of a create",
 		hold: func(w *world) (<-chan struct{}, func()) {
-			h := newHeld(w.t)
-			w.gate.on(1, func(r *http.Request) bool { return r.URL.Path == "/v1/sys/capabilities-self" }, h.before)
-			return h.arrived, h.release
+			h := rig.NewHeld(w.T)
+			w.Gate.On(1, func(r *http.Request) bool { return r.URL.Path == "/v1/sys/capabilities-self" }, h.Before)
+			return h.Arrived, h.Release
 		},
 	},
 	{
 		name: "after a create",
 		hold: func(w *world) (<-chan struct{}, func()) {
-			return w.holdSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
+			return w.HoldSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
 		},
 		spilled: "access_keys.create",
 	},
 	{
 		name: "after the write to Vault",
 		hold: func(w *world) (<-chan struct{}, func()) {
-			h := newHeld(w.t)
-			w.gate.on(1, publishing("billing"), h.after)
-			return h.arrived, h.release
+			h := rig.NewHeld(w.T)
+			w.Gate.On(1, rig.Publishing("billing"), h.After)
+			return h.Arrived, h.Release
 		},
 		spilled: "vault.write",
 	},
 	{
 		name: "after a delete",
 		hold: func(w *world) (<-chan struct{}, func()) {
-			return w.holdSinch(true, sinchtest.Fault{Operation: "access_keys.delete"})
+			return w.HoldSinch(true, sinchtest.Fault{Operation: "access_keys.delete"})
 		},
 		spilled: "access_keys.delete",
 	},
@@ -81,25 +72,25 @@ func TestPostgresLostInARun(t *testing.T) {
 	for _, m := range moments {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, setting{ownPostgres: true, env: []string{"ROTATOR_LEASE=5s"}})
+			w := newWorld(t, rig.Config{OwnPostgres: true, Env: []string{"ROTATOR_LEASE=5s"}})
 			w.fleet()
 			arrived, release := m.hold(w)
-			p := w.start("run-now")
-			w.await(arrived, p)
-			w.crash()
-			before := len(w.gate.mutations())
+			p := w.Start("run-now")
+			p.Await(arrived)
+			w.Crash()
+			before := len(w.Gate.Sent())
 			release()
-			p.exits(2)
-			if n := len(w.gate.mutations()); n != before {
-				t.Errorf("%d changes were sent while the log could not be written: %+v", n-before, w.gate.mutations()[before:])
+			p.Exits(2)
+			if n := len(w.Gate.Sent()); n != before {
+				t.Errorf("%d changes were sent while the log could not be written: %+v", n-before, w.Gate.Sent()[before:])
 			}
 			text := w.spill()
 			if got := strings.Contains(text, `"op":"`+m.spilled+`"`); m.spilled != "" && !got {
-				t.Errorf("the outcome of %s is not in the spill: %q\n%s", m.spilled, text, p.log())
+				t.Errorf("the outcome of %s is not in the spill: %q\n%s", m.spilled, text, p.Log())
 			}
-			w.recover()
+			w.Recover()
 			w.converge(afterwards)
-			if w.events("audit.spill_replayed") == 0 && text != "" {
+			if w.Events("audit.spill_replayed") == 0 && text != "" {
 				t.Error("the spill was not replayed")
 			}
 			if left := w.spill(); left != "" {
@@ -112,30 +103,30 @@ func TestPostgresLostInARun(t *testing.T) {
 // TestPostgresRestartsInARun: a run survives what does not last.
 func TestPostgresRestartsInARun(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setting{ownPostgres: true})
+	w := newWorld(t, rig.Config{OwnPostgres: true})
 	w.fleet()
-	arrived, release := w.holdSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
-	p := w.start("run-now")
-	w.await(arrived, p)
-	w.crash()
+	arrived, release := w.HoldSinch(true, sinchtest.Fault{Operation: "access_keys.create"})
+	p := w.Start("run-now")
+	p.Await(arrived)
+	w.Crash()
 	release()
-	w.recover()
-	p.exits(0, 3) // a read of the database in the wrong moment fails its project
+	w.Recover()
+	p.Exits(0, 3) // a read of the database in the wrong moment fails its project
 	w.converge(afterwards)
 }
 
 // spill is what stands in the spill files.
 func (w *world) spill() string {
-	w.t.Helper()
-	names, err := filepath.Glob(filepath.Join(w.state, "*.jsonl*"))
+	w.T.Helper()
+	names, err := filepath.Glob(filepath.Join(w.State, "*.jsonl*"))
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	var text strings.Builder
 	for _, name := range names {
 		body, err := os.ReadFile(name)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		text.Write(body)
 	}

@@ -1,6 +1,8 @@
 package rig
 
 import (
+	"net/url"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"rotator/internal/postgres/pgcluster"
@@ -32,8 +34,17 @@ func (w *World) Cluster(home string) *pgcluster.Cluster {
 // elsewhere now does.
 func (w *World) FailOver(c *pgcluster.Cluster) {
 	w.T.Helper()
-	w.cluster = c
-	w.connect(c.AdminURL())
+	there, err := url.Parse(c.AdminURL())
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	link, err := url.Parse(w.Link)
+	if err != nil {
+		w.T.Fatal("the database's URL cannot be read")
+	}
+	link.Host, link.RawQuery = there.Host, there.RawQuery
+	w.cluster, w.Link = c, link.String()
+	w.connect()
 	w.Set("DATABASE_URL", w.Link)
 }
 

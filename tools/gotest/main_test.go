@@ -44,24 +44,29 @@ func TestReport(t *testing.T) {
 	}{
 		"quiet about what passes": {
 			`func TestA(t *testing.T) { t.Log("chatter") }`, true,
-			[]string{"ok  \texample\t", "tests passed: 1", "tests skipped: none"}, "chatter",
+			[]string{"ok  \texample\t", "tests passed: 1", "tests skipped: none"},
+			"chatter",
 		},
 		"a skipped test fails": {
 			"func TestA(*testing.T) {}\nfunc TestB(t *testing.T) { t.Run(`c`, func(t *testing.T) { t.Skip(`no server`) }) }", false,
-			[]string{"tests skipped: 1, and none may be", "example TestB/c: ", "no server"}, "none\n",
+			[]string{"tests skipped: 1, and none may be", "example TestB/c: ", "no server"},
+			"none\n",
 		},
 		"a failed test is shown": {
 			`func TestA(t *testing.T) { t.Error("seven is not eight") }
 func TestB(*testing.T) {}`, false,
-			[]string{"--- FAIL: TestA", "seven is not eight", "FAIL\texample"}, "",
+			[]string{"--- FAIL: TestA", "seven is not eight", "FAIL\texample"},
+			"",
 		},
 		"a crash is shown": {
 			`func TestA(*testing.T) { go panic("boom"); select {} }`, false,
-			[]string{"panic: boom", "FAIL\texample"}, "",
+			[]string{"panic: boom", "FAIL\texample"},
+			"",
 		},
 		"what does not compile is shown": {
 			`func TestA(*testing.T) { undefinedThing() }`, false,
-			[]string{"undefined: undefinedThing", "[build failed]"}, "",
+			[]string{"undefined: undefinedThing", "[build failed]"},
+			"",
 		},
 		"nothing ran": {`var _ testing.T`, false, []string{"tests passed: 0"}, ""},
 	} {

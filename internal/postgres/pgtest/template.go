@@ -58,7 +58,7 @@ func cachedCluster(ctx context.Context, binDir string) (string, error) {
 	}
 	sum, err := postgres.Fingerprint(migrations.FS)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("naming the template: %w", err)
 	}
 	base, err := os.UserCacheDir()
 	if err != nil {
@@ -115,7 +115,7 @@ func prune(base string, before time.Time) {
 func ensureTemplate(ctx context.Context, admin string) (string, error) {
 	sum, err := postgres.Fingerprint(migrations.FS)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("naming the template: %w", err)
 	}
 	name := "rotator_template_" + sum[:16]
 	conn, err := pgx.Connect(ctx, admin)
