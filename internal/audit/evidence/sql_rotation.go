@@ -90,7 +90,7 @@ const deletion = `deletion AS (
 // aged: the keys in scope at the end of the period and those deleted in it,
 // with their share of the limit; builds on deletion.
 const aged = `aged AS (
-    SELECT 'at the end' AS moment, age, max_age
+    SELECT 'at the end' AS moment, age, max_age_s * interval '1 second' AS max_age
     FROM audit.keys_and_limits(:'to'::timestamptz - interval '1 microsecond')
     WHERE in_scope
     UNION ALL
@@ -142,9 +142,9 @@ ORDER BY t.tenth`,
 			columns: columns("project_id", Text, "credential", Text, "key_id", Text, "state", Text, "created_at", Time,
 				"age_s", Seconds, "max_age_s", Seconds, "overdue_s", Seconds, "on_record", Text),
 			sql: `WITH overdue AS (
-    SELECT project_id, credential, key_id, state, created_at, age, max_age, :'to'::timestamptz AS overdue_to
+    SELECT project_id, credential, key_id, state, created_at, age, max_age_s * interval '1 second' AS max_age, :'to'::timestamptz AS overdue_to
     FROM audit.keys_and_limits(:'to'::timestamptz - interval '1 microsecond')
-    WHERE in_scope AND age > max_age
+    WHERE in_scope AND age > max_age_s * interval '1 second'
 )
 SELECT o.project_id, o.credential, o.key_id, o.state, o.created_at,
     extract(epoch FROM o.age)::bigint AS age_s, extract(epoch FROM o.max_age)::bigint AS max_age_s,
