@@ -105,7 +105,7 @@ func theWorld(ts *testscript.TestScript, _ bool, args []string) {
 		{"WRITER", roles.Writer},
 		{"AUDITOR", roles.Auditor},
 		{"VAULT_ADDR", w.vault.Addr},
-		{"VAULT_TOKEN", w.vault.Token.Reveal()},
+		{"VAULT_TOKEN", w.vault.Login(w.t, vaulttest.ShippedPolicy(w.t, w.prefix, "audit-"+w.prefix, w.prefix)).Reveal()},
 		{"VAULT_KV_PREFIX", w.prefix},
 		{"AUDIT_VAULT_PREFIX", "audit-" + w.prefix},
 		{"ROTATOR_INCLUDE", "*"},

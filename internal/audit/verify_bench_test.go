@@ -2,8 +2,6 @@ package audit_test
 
 import (
 	"crypto/sha256"
-	"os"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -47,10 +45,7 @@ func busyLog(t testing.TB, log *audit.Log, n int) {
 // section 8 wants 80,000 events a second on one core.
 // ROTATOR_BENCH_EVENTS says how many events the log has.
 func BenchmarkVerify(b *testing.B) {
-	n := 100_000
-	if text := os.Getenv("ROTATOR_BENCH_EVENTS"); text != "" {
-		n, _ = strconv.Atoi(text)
-	}
+	n := benchEvents(b, 100_000)
 	pool := pgtest.New(b)
 	w, log := witnessOf(b, pool), open(b, pool)
 	for range 10 {

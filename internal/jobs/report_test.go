@@ -2,12 +2,10 @@ package jobs_test
 
 import (
 	"encoding/json"
-	"os"
-	"regexp"
-	"strings"
 	"testing"
 
 	"rotator/internal/jobs"
+	"rotator/internal/vault/vaulttest"
 )
 
 func TestExitCode(t *testing.T) {
@@ -69,21 +67,7 @@ func TestShippedPolicyIsEnough(t *testing.T) {
 	}
 }
 
-// shippedPolicy is the policy that deploy/vault ships, for the rig's prefixes
-// and with the lines for Transit in force.
+// shippedPolicy is the policy that deploy/vault ships, for the rig's prefixes.
 func (g *rig) shippedPolicy() string {
-	g.t.Helper()
-	text := strings.NewReplacer("/sinch/", "/"+g.prefix+"/", "/rotator-audit/", "/audit-"+g.prefix+"/",
-		"transit/keys/rotator-audit", "transit/keys/"+g.prefix, "transit/sign/rotator-audit", "transit/sign/"+g.prefix).
-		Replace(readFile(g.t, "../../deploy/vault/rotator.hcl"))
-	return regexp.MustCompile(`(?m)^#(path|  capabilities|\})`).ReplaceAllString(text, "$1")
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return vaulttest.ShippedPolicy(g.t, g.prefix, "audit-"+g.prefix, g.prefix)
 }

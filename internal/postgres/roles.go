@@ -112,6 +112,12 @@ func join(ctx context.Context, conn *sql.Conn, owner string) (ran []string, err 
 	if err != nil {
 		return nil, fmt.Errorf("joining role %s: %w", owner, err)
 	}
+	// The server process remembers which roles this login has, and misses one
+	// that another session gives it just while it gathers them. Asking about
+	// another role makes it gather them anew.
+	if _, err := conn.ExecContext(ctx, `SELECT pg_has_role($1::name, 'pg_monitor', 'USAGE')`, owner); err != nil {
+		return nil, fmt.Errorf("joining role %s: %w", owner, err)
+	}
 	return []string{statement}, nil
 }
 

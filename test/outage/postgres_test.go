@@ -17,7 +17,7 @@ func TestPostgresDownAtStart(t *testing.T) {
 	w.fleet()
 	w.Crash()
 	w.Run(2, "run-now").Says("Postgres")
-	if n := len(w.Sim.Requests()) + len(w.Gate.Sent()); n > 0 {
+	if n := len(w.Sim.Requests()) + len(w.Gate.All()); n > 0 {
 		t.Errorf("%d requests were sent without a log", n)
 	}
 	w.Recover()

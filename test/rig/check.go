@@ -109,7 +109,7 @@ func (w *World) CheckSent() {
 		open[i.What] = append(open[i.What], i.At)
 	}
 	created := map[string]bool{}
-	for _, s := range w.Gate.Sent() {
+	for _, s := range w.Gate.All() {
 		first := open[s.What]
 		switch {
 		case len(first) == 0:

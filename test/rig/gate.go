@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -91,14 +92,20 @@ func (g *Gate) note(what string) {
 	g.sent = append(g.sent, Sent{what, at, vouched})
 }
 
-// Sent returns the requests so far that would change something.
+// Sent returns the requests so far that would change something, except those
+// with which the log keeps its checkpoints.
 func (g *Gate) Sent() []Sent {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return append([]Sent(nil), g.sent...)
+	return slices.DeleteFunc(g.All(), func(s Sent) bool { return strings.Contains(s.What, "|"+logPrefix) })
 }
 
-// Count is how many of them are named so.
+// All returns every request so far that would change something.
+func (g *Gate) All() []Sent {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.sent)
+}
+
+// Count is how many of Sent are named so.
 func (g *Gate) Count(prefix string) (n int) {
 	for _, s := range g.Sent() {
 		if strings.HasPrefix(s.What, prefix) {

@@ -19,6 +19,8 @@ const (
 	Day = 24 * time.Hour
 	// Parent is the id of the parent project.
 	Parent = "parent"
+	// logPrefix begins where in Vault the log keeps its checkpoints.
+	logPrefix = "audit-"
 	// Limit is how long anything in a world may take.
 	Limit = 90 * time.Second
 )
@@ -80,11 +82,17 @@ func New(t *testing.T, cfg Config) *World {
 		"SINCH_RATE_LIMIT=1000", "SINCH_TOKEN_RATE_LIMIT=1000",
 		"DATABASE_URL=" + w.Link,
 		"VAULT_ADDR=" + w.Gate.web(t, vaultMutation, forward(t, w.Server.Addr)),
-		"VAULT_TOKEN=" + w.Server.Token.Reveal(), "VAULT_KV_PREFIX=" + w.Prefix, "AUDIT_VAULT_PREFIX=audit-" + w.Prefix,
+		"VAULT_TOKEN=" + w.Server.Login(t, w.ShippedPolicy()).Reveal(), "VAULT_KV_PREFIX=" + w.Prefix, "AUDIT_VAULT_PREFIX=" + logPrefix + w.Prefix,
 		"ROTATOR_INCLUDE=*", "ROTATOR_OVERLAP=1h", "ROTATOR_LABELS=any", "ROTATOR_LEASE=30s", "ROTATOR_CONCURRENCY=1",
 		"ROTATOR_STATE_DIR=" + w.State, "ROTATOR_ACTOR=test@rig", "HOME=" + t.TempDir(),
 	}, cfg.Env...)
 	return w
+}
+
+// ShippedPolicy is the policy that deploy/vault ships, for this world.
+func (w *World) ShippedPolicy() string {
+	w.T.Helper()
+	return vaulttest.ShippedPolicy(w.T, w.Prefix, logPrefix+w.Prefix, w.Prefix)
 }
 
 // Set changes a setting of the processes to come.

@@ -18,10 +18,11 @@ import (
 // have changed since the last time. Test processes run side by side: a lock
 // file lets one of them build.
 func build(ctx context.Context) (string, error) {
-	source, err := sourceDir()
+	root, err := moduleDir()
 	if err != nil {
 		return "", err
 	}
+	source := filepath.Join(root, "test", "vaultserver")
 	key, err := fingerprint(source)
 	if err != nil {
 		return "", err
@@ -55,8 +56,8 @@ func build(ctx context.Context) (string, error) {
 	return program, nil
 }
 
-// sourceDir finds test/vaultserver above the directory that tests run in.
-func sourceDir() (string, error) {
+// moduleDir finds the repository above the directory that tests run in.
+func moduleDir() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("finding the sources: %w", err)
@@ -64,7 +65,7 @@ func sourceDir() (string, error) {
 	for {
 		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if err == nil && bytes.HasPrefix(text, []byte("module rotator\n")) {
-			return filepath.Join(dir, "test", "vaultserver"), nil
+			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
