@@ -25,8 +25,8 @@ func (c *cli) demoCommand() *cobra.Command {
 		Short: "The whole story on this machine, nothing to configure",
 		Long: `Starts a simulated Sinch, a private Postgres and a Vault, seeds a fleet with
 old keys, and runs the real commands: plan, run, consumers that keep working,
-the overlap passing, old keys gone, the audit log. Everything it started is
-gone afterwards.
+the overlap passing, old keys gone, the audit log and its proof. Everything it
+started is gone afterwards.
 
 Vault is the one that VAULT_ADDR and VAULT_TOKEN name (under a path prefix of
 its own), else a small in-memory server. Postgres comes from POSTGRES_BIN,
@@ -100,7 +100,11 @@ func (d *demo) overlapPasses(ctx context.Context) error {
 
 func (d *demo) audited(ctx context.Context) error {
 	d.say("Every change and every API status code is in the log; here is what happened to one credential:")
-	return d.command(ctx, 0, "audit", "list", "--project", d.shown, "--credential", "billing-api", "--limit", "24", "--newest")
+	if err := d.command(ctx, 0, "audit", "list", "--project", d.shown, "--credential", "billing-api", "--limit", "24", "--newest"); err != nil {
+		return err
+	}
+	d.say("Nobody has to believe the database: its log must match the signed checkpoints in Vault, which are written once.")
+	return d.command(ctx, 0, "audit", "verify")
 }
 
 // command runs a command line of rotator's own, shown as typed.
