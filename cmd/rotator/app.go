@@ -17,6 +17,7 @@ import (
 	"rotator/internal/jobs"
 	"rotator/internal/postgres"
 	"rotator/internal/state"
+	"rotator/internal/vault"
 	"rotator/migrations"
 )
 
@@ -33,6 +34,7 @@ type app struct {
 	host   string
 
 	anchors *audit.Anchors // nil in an app that changes nothing
+	secrets *vault.Store
 }
 
 // needsOfRun is what run-now, plan and keys use.
@@ -114,9 +116,10 @@ func (a *app) openSpill() (err error) {
 	return nil
 }
 
-// replay brings home the outcomes that earlier processes kept.
+// replay brings home the outcomes that processes kept, this one and earlier
+// ones.
 func (a *app) replay(ctx context.Context) error {
-	replayed, err := a.log.Replay(ctx, a.spillDir(), nil)
+	replayed, err := a.log.Replay(ctx, a.spillDir(), a.spill)
 	for _, r := range replayed {
 		a.logger.WarnContext(ctx, "spilled audit events replayed", "file", r.File, "events", r.Events, "duplicates", r.Duplicates, "torn", r.Torn, "kept", r.Kept)
 	}

@@ -26,6 +26,7 @@ func (a *app) openRun(ctx context.Context, lenient bool) error {
 	if err != nil {
 		return err
 	}
+	a.secrets = secrets
 	cfg := a.jobsConfig()
 	if !lenient {
 		if err := a.openAnchors(ctx, secrets); err != nil {

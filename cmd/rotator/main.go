@@ -158,8 +158,8 @@ due is being worked on by another process.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringArrayVar(&c.envFiles, "env-file", nil, "read variables from a file of KEY=VALUE lines (repeatable; the environment wins)")
-	root.AddCommand(c.runNowCommand(), c.planCommand(), c.keysCommand(), c.auditCommand(),
-		c.migrateCommand(), c.demoCommand(), c.versionCommand())
+	root.AddCommand(c.serveCommand(), c.runNowCommand(), c.planCommand(), c.keysCommand(), c.auditCommand(),
+		c.pauseCommand(), c.resumeCommand(), c.statusCommand(), c.migrateCommand(), c.demoCommand(), c.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root
 }

@@ -23,6 +23,7 @@ type selection struct {
 	key                   string
 	due, all, yes         bool
 	force, compromised    bool
+	ignorePause           bool
 	overlap, reason       string
 }
 
@@ -36,6 +37,7 @@ func (s *selection) register(cmd *cobra.Command) {
 	f.BoolVar(&s.compromised, "compromised", false, "rotate now and delete older keys after --overlap (default 0); with --key of a superseded key: only delete that one, now")
 	f.BoolVar(&s.all, "all", false, "with --force or --compromised: everything in scope; needs --yes")
 	f.BoolVar(&s.yes, "yes", false, "confirms --all")
+	f.BoolVar(&s.ignorePause, "ignore-pause", false, "with --compromised: work although rotator is paused")
 	f.StringVar(&s.overlap, "overlap", "", "how long the old key still works, such as 2h or 7d, instead of the policy's `duration`")
 	f.StringVar(&s.reason, "reason", "", "why, for the audit log; required with --force and --compromised")
 }
@@ -44,7 +46,7 @@ func (s *selection) register(cmd *cobra.Command) {
 // with them is one error.
 func (s *selection) order() (jobs.Order, error) {
 	o := jobs.Order{
-		Trigger: rotation.Manual, Reason: s.reason, Projects: s.projects, Due: s.due,
+		Trigger: rotation.Manual, Reason: s.reason, Projects: s.projects, Due: s.due, IgnorePause: s.ignorePause,
 		Request: rotation.Request{Credentials: s.credentials, Key: s.key, Force: s.force, Compromised: s.compromised},
 	}
 	var wrong []string
@@ -69,6 +71,9 @@ func (s *selection) order() (jobs.Order, error) {
 			wrong = append(wrong, "--overlap goes with --force or --compromised")
 		}
 	}
+	if s.ignorePause && !s.compromised {
+		wrong = append(wrong, "--ignore-pause goes with --compromised; `rotator resume` ends a pause")
+	}
 	if s.compromised {
 		o.Trigger = rotation.Compromised
 	}
@@ -92,8 +97,8 @@ left to it.
 
 Exit codes: 0 converged; 1 usage, configuration or schema; 2 a dependency is
 unreachable or refuses us; 3 some credentials failed, the rest is done; 4 a
-guard refused something, or a limit or a full project left due work undone;
-5 everything due is being worked on by another process.`,
+guard refused something, or a pause, a limit or a full project left due work
+undone; 5 everything due is being worked on by another process.`,
 		Example: `  rotator run-now
   rotator run-now --project 01HXAMPLE --credential billing-api --force --reason "new consumer"
   rotator run-now --compromised --key 3fa85f64 --reason "found in a build log"

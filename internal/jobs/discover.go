@@ -5,18 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	"rotator/internal/call"
 	"rotator/internal/sinch"
 	"rotator/internal/state"
 )
 
-// discover notes the parent and its subprojects. When Sinch refuses the list
-// of subprojects, what is known already is worked on, and the run says so.
+// discover finds out which projects there are. Of the replicas that begin a
+// scheduled run at the same tick, one asks Sinch, and the others wait for it.
 func (s *run) discover(ctx context.Context) error {
+	if s.order.Tick.IsZero() {
+		return s.list(ctx, nil)
+	}
+	d := &state.Discovery{Parent: s.Parent, Owner: s.Process, Length: s.Lease, Since: s.order.Tick}
+	for !s.stopping() {
+		turn, err := s.State.BeginDiscovery(ctx, *d)
+		switch {
+		case err != nil:
+			return err //nolint:wrapcheck // state says what it was doing
+		case turn == state.Done:
+			s.known = true
+			return nil
+		case turn == state.Ours:
+			err := s.list(ctx, d)
+			end := s.State.EndDiscovery(context.WithoutCancel(ctx), *d, err == nil && !s.known)
+			return errors.Join(err, end)
+		}
+		if err := wait(ctx, min(discoveryPoll, s.Lease/3)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discoveryPoll is how often a replica asks whether another one has seen all
+// projects.
+const discoveryPoll = 200 * time.Millisecond
+
+// list notes the parent and its subprojects, page by page, and keeps the turn
+// meanwhile. When Sinch refuses the list of subprojects, what is known already
+// is worked on, and the run says so.
+func (s *run) list(ctx context.Context, turn *state.Discovery) error {
 	page := []state.Discovered{{ID: s.Parent}}
 	flush := func() error {
 		err := s.State.Discover(ctx, page)
+		if turn != nil && err == nil {
+			err = s.State.GoOnDiscovery(ctx, *turn)
+		}
 		s.total += len(page)
 		page = page[:0]
 		return err //nolint:wrapcheck // state says what it was doing

@@ -25,6 +25,10 @@ type Order struct {
 	Projects []string // only these; empty means all
 	Due      bool     // only projects whose next check is due
 	Request  rotation.Request
+
+	IgnorePause bool      // work although rotator is paused
+	Tick        time.Time // when the schedule wanted the run; zero for what people ask for
+	Missed      int       // ticks before it for which no run could begin
 }
 
 // Named reports whether the order names anything.
@@ -105,6 +109,9 @@ func (s *run) stopped() {
 // guarded goes over the projects if the log is what its checkpoints say, and
 // for as long as it is.
 func (s *run) guarded(ctx context.Context) error {
+	if paused, err := s.paused(ctx); paused || err != nil {
+		return err
+	}
 	trusted, err := s.trusted(ctx)
 	if err != nil || !trusted {
 		return err
@@ -153,11 +160,18 @@ func (s *run) begin(ctx context.Context) error {
 		return fmt.Errorf("starting the run: %w", err)
 	}
 	s.report.StartedAt = now.UTC()
+	o := s.order
 	e := event(ctx, audit.RunStarted)
-	e.Policy = describe(s.Policy)
+	e.Policy, e.Tick = describe(s.Policy), o.Tick.UTC()
+	if o.IgnorePause {
+		e.Reason += " (a pause is ignored)"
+	}
+	if o.Missed > 0 {
+		e.Counters = map[string]int64{"missed_ticks": int64(o.Missed)}
+	}
 	err = s.Log.Commit(ctx, audit.Entry{
 		Events: []audit.Event{e},
-		Update: state.StartRun(s.id, string(s.order.Trigger), s.Actor, s.Host, s.order.Reason),
+		Update: state.StartRun(state.Begun{ID: s.id, Trigger: string(o.Trigger), Actor: s.Actor, Host: s.Host, Reason: o.Reason, Tick: o.Tick}),
 	})
 	if err != nil {
 		return fmt.Errorf("starting the run: %w", err)
@@ -211,7 +225,7 @@ func (s *run) sweep(ctx context.Context) error {
 	}
 	claim := state.Claiming{
 		Owner: s.Process, Since: s.report.StartedAt, Length: s.Lease, Only: s.order.Projects, Due: s.order.Due, Known: s.known,
-		Except: s.self.project,
+		Except: s.self.project, Paused: s.order.IgnorePause,
 	}
 	if err := s.workers(ctx, claim); err != nil {
 		return err
@@ -314,6 +328,11 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 		s.report.Warnings = append(s.report.Warnings, fmt.Sprintf(
 			"the run was ended: %d projects in a row failed at the step %q; look at the first of them (ROTATOR_MAX_FAILURES)", s.MaxFailures, step))
 		return nil
+	}
+	if s.left(ctx, claim) {
+		if paused, err := s.paused(ctx); paused || err != nil {
+			return err
+		}
 	}
 	if s.stopping() {
 		if s.cutShort.Load() || s.left(ctx, claim) {

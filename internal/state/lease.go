@@ -48,6 +48,8 @@ type Claiming struct {
 	// that no other run carries out.
 	Again bool
 	Not   []string // project ids that are not claimed
+	// Paused claims although rotator is paused.
+	Paused bool
 	// Except is a project that is left for later: the one that holds
 	// rotator's own key is the last of a run.
 	Except string
@@ -63,13 +65,14 @@ const eligible = `gone_at IS NULL
 
 // Claim takes the lease of the next project of a run that nobody works on:
 // healthy ones first, then the one that has waited longest. It returns nil
-// when none is left.
+// when none is left, and while rotator is paused.
 func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 	rows, err := s.pool.Query(ctx, `
 		WITH next AS (
 			SELECT id FROM rotator.project
 			WHERE `+eligible+` AND (lease_expires_at IS NULL OR lease_expires_at < now())
 				AND NOT id = ANY ($9) AND ($8 OR checked_at IS NULL OR checked_at < $1)
+				AND ($10 OR NOT EXISTS (SELECT FROM rotator.pause))
 			ORDER BY (failures > 0), next_check_at, id
 			LIMIT 1 FOR UPDATE SKIP LOCKED
 		)
@@ -78,7 +81,7 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 			next_check_at = least(next_check_at, now()) -- until Release: a worker that dies leaves work behind
 		FROM next WHERE p.id = next.id
 		RETURNING p.fence, p.`+qualified,
-		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not))
+		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not), c.Paused)
 	if err != nil {
 		return nil, fmt.Errorf("claiming a project: %w", err)
 	}

@@ -208,7 +208,7 @@ func TestWriterRoleCanDoItsWork(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	g.apply(state.StartRun(g.run, "manual", "a", "h", ""))
+	g.apply(state.StartRun(state.Begun{ID: g.run, Trigger: "manual", Actor: "a", Host: "h"}))
 	g.apply(state.FinishRun(g.run, map[string]int64{"rotated": 1}))
 	_, err := g.Beat(t.Context(), uuid.New(), "h", "k", time.Minute)
 	g.must(err)

@@ -9,10 +9,35 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Begun is a run that begins. Tick is when the schedule wanted it, zero for
+// what people ask for.
+type Begun struct {
+	ID                           uuid.UUID
+	Trigger, Actor, Host, Reason string
+	Tick                         time.Time
+}
+
 // StartRun is a Change that opens a run's row.
-func StartRun(id uuid.UUID, trigger, actor, host, reason string) Change {
-	return change(`INSERT INTO rotator.run (id, trigger, actor, host, reason) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (id) DO NOTHING`, id, trigger, actor, host, reason)
+func StartRun(b Begun) Change {
+	var tick *time.Time
+	if !b.Tick.IsZero() {
+		tick = &b.Tick
+	}
+	return change(`INSERT INTO rotator.run (id, trigger, actor, host, reason, tick) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (id) DO NOTHING`, b.ID, b.Trigger, b.Actor, b.Host, b.Reason, tick)
+}
+
+// LastTick returns the newest tick of the schedule for which a run has begun,
+// the zero time before the first.
+func (s *Store) LastTick(ctx context.Context) (time.Time, error) {
+	var tick *time.Time
+	if err := s.pool.QueryRow(ctx, `SELECT max(tick) FROM rotator.run`).Scan(&tick); err != nil {
+		return time.Time{}, fmt.Errorf("looking for the last scheduled run: %w", err)
+	}
+	if tick == nil {
+		return time.Time{}, nil
+	}
+	return *tick, nil
 }
 
 // FinishRun is a Change that closes a run's row.

@@ -53,6 +53,7 @@ type Config struct {
 type Store struct {
 	client        *api.Client
 	session       *session
+	base          http.RoundTripper // records nothing
 	mount, prefix string
 }
 
@@ -63,11 +64,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	client, err := newClient(cfg)
+	client, base, err := newClient(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the Vault client: %w", err)
 	}
-	s := &Store{client: client, mount: cfg.Mount, prefix: cfg.Prefix}
+	s := &Store{client: client, base: base, mount: cfg.Mount, prefix: cfg.Prefix}
 	s.session = newSession(cfg, client)
 	if err := s.session.open(ctx); err != nil {
 		return nil, fmt.Errorf("logging in to Vault at %s: %w", client.Address(), err)
@@ -113,21 +114,21 @@ func (c *Config) check() error {
 
 // newClient makes the library send every request through call.Transport,
 // once.
-func newClient(cfg Config) (*api.Client, error) {
+func newClient(cfg Config) (_ *api.Client, base http.RoundTripper, _ error) {
 	conf := cfg.API
 	if conf == nil {
 		conf = api.DefaultConfig()
 	}
 	if conf.Error != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, conf.Error)
+		return nil, nil, fmt.Errorf("%w: %w", ErrConfig, conf.Error)
 	}
 	// A standby that has not yet seen our write answers 412, and we ask again.
 	conf.ReadYourWrites = true
 	client, err := api.NewClient(conf)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	base := cfg.Base
+	base = cfg.Base
 	if base == nil {
 		base = conf.HttpClient.Transport
 	}
@@ -146,7 +147,7 @@ func newClient(cfg Config) (*api.Client, error) {
 	if cfg.Namespace != "" {
 		client.SetNamespace(cfg.Namespace)
 	}
-	return client, nil
+	return client, base, nil
 }
 
 // checkMount refuses a mount that is certainly not KV v2: writing there would
