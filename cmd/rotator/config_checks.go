@@ -188,7 +188,11 @@ func checkVaultPath(text string, _ []string) (string, *complaint) {
 func checkVerifierKeys(text string, _ []string) (string, *complaint) {
 	for key := range strings.SplitSeq(text, ",") {
 		if _, err := note.NewVerifier(strings.TrimSpace(key)); err != nil {
-			what := fmt.Sprintf("holds %q, which is no verifier key", key)
+			shown := key
+			if parts := strings.SplitN(key, "+", 3); len(parts) == 3 { // it may be a private one whose beginning is lost
+				shown = parts[0] + "+" + parts[1] + "+…"
+			}
+			what := fmt.Sprintf("holds %q, which is no verifier key", shown)
 			if strings.Contains(key, "PRIVATE") {
 				what = "holds a private key, which belongs in Vault alone"
 			}

@@ -231,7 +231,7 @@ func (a *Anchors) judge(err error) error {
 func (a *Anchors) newest(ctx context.Context, known Anchor) (Anchor, error) {
 	newest, found, err := a.archive.newestSince(ctx, known)
 	if errors.Is(err, ErrForged) { // or another process has introduced its key meanwhile
-		if keys, loading := LoadKeyring(ctx, a.cfg.Store, a.cfg.Pinned...); loading == nil {
+		if keys, loading := LoadKeyring(ctx, a.cfg.Store, a.cfg.Pinned...); loading == nil && keys.own(a.signer.key) == nil {
 			a.archive.Keys = keys
 			newest, found, err = a.archive.newestSince(ctx, known)
 		}

@@ -84,6 +84,16 @@ func LoadKeyring(ctx context.Context, store Store, pinned ...string) (*Keyring, 
 	return k, k.connect()
 }
 
+// own begins trust with the key that signs here, unless keys are pinned:
+// whoever holds its private half need not guess where trust begins.
+func (k *Keyring) own(key string) error {
+	if k.Pinned {
+		return nil
+	}
+	k.trusted = map[string]note.Verifier{}
+	return errors.Join(k.trust(key), k.connect())
+}
+
 // connect trusts who is tied to a trusted key, until nobody is left.
 func (k *Keyring) connect() error {
 	for again := true; again; {
@@ -106,8 +116,11 @@ func (k *Keyring) connect() error {
 func (k *Keyring) trust(key string) error {
 	v, err := note.NewVerifier(key)
 	if err != nil {
-		if strings.HasPrefix(key, privatePrefix) {
+		switch parts := strings.SplitN(key, "+", 3); {
+		case strings.Contains(key, privatePrefix): // in quotes, too
 			key = "(a private key, which belongs in Vault alone)"
+		case len(parts) == 3: // it may be a private one whose beginning is lost
+			key = parts[0] + "+" + parts[1] + "+…"
 		}
 		return fmt.Errorf("verifier key %q: %w; `rotator audit pubkey` prints one", key, err)
 	}

@@ -56,9 +56,8 @@ func OpenSigner(ctx context.Context, cfg SignerConfig, keys *Keyring) (*Signer, 
 		return nil, err
 	}
 	introduced := slices.ContainsFunc(keys.known, func(in introduction) bool { return in.key == s.key })
-	if introduced && !keys.Pinned { // who holds the private key need not guess where trust begins
-		keys.trusted = map[string]note.Verifier{}
-		if err := errors.Join(keys.trust(s.key), keys.connect()); err != nil {
+	if introduced {
+		if err := keys.own(s.key); err != nil {
 			return nil, err
 		}
 	}

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"rotator/internal/audit"
 	"rotator/internal/jobs"
 	"rotator/internal/postgres/pgtest"
+	"rotator/internal/vault"
 	"rotator/internal/vault/vaulttest"
 )
 
@@ -191,5 +193,85 @@ func TestSignerMovesToTransit(t *testing.T) {
 	}
 	if len(g.events(audit.Filter{Operation: "vault.transit"})) == 0 {
 		t.Error("the log tells of no signature by Transit")
+	}
+}
+
+// TestRunRefusesBesideJunk: whoever can write where checkpoints are kept could
+// hide the newest one behind a folder that is none.
+func TestRunRefusesBesideJunk(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	g.run(jobs.Order{Due: true, Projects: []string{"nobody"}}) // something to anchor
+	before := len(g.sim.Requests())
+	kv := g.vault.Client(t).KVv2("secret")
+	junk := "audit-" + g.prefix + "/checkpoints/1/zzzz/0000000000000001"
+	if _, err := kv.Put(t.Context(), junk, map[string]any{"note": "junk"}); err != nil {
+		t.Fatal(err)
+	}
+	report := g.run(jobs.Order{}, overlap(0))
+	g.wantExit(report, jobs.ExitRefused)
+	refused := g.only(report, jobs.Refused)
+	if !strings.HasPrefix(string(refused.Error), "checkpoint_forged: ") || !strings.Contains(string(refused.Error), "zzzz is no day of epoch 1") {
+		t.Errorf("refused because of %q", refused.Error)
+	}
+	if got := g.events(audit.Filter{Type: audit.GuardRefused}); len(got) != 1 || !strings.HasPrefix(got[0].Reason, "checkpoint_forged: ") {
+		t.Errorf("guard.refused: %+v", got)
+	}
+	if n := len(g.sim.Requests()); n != before {
+		t.Errorf("%d requests were sent to Sinch", n-before)
+	}
+	if err := kv.DeleteMetadata(t.Context(), junk); err != nil {
+		t.Fatal(err)
+	}
+	g.wantExit(g.run(jobs.Order{}, overlap(0)), jobs.ExitConverged)
+	g.consistent("p1", "api")
+}
+
+// TestCheckpointsThatCannotBeListedEndARun: without them, nobody knows whether
+// the log was cut. It is an outage, and no guard.
+func TestCheckpointsThatCannotBeListedEndARun(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	g.run(jobs.Order{Due: true, Projects: []string{"nobody"}})
+	before := len(g.sim.Requests())
+	runner := g.runner()
+	g.proxy.Fail(func(r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/metadata/audit-") && strings.Contains(r.URL.Path, "/checkpoints")
+	}, slices.Repeat([]vaulttest.Fault{vaulttest.NotApplied}, 1000)...)
+	_, err := runner.Run(t.Context(), jobs.Order{Trigger: "manual"})
+	if err == nil || errors.Is(err, audit.ErrForged) || errors.Is(err, audit.ErrBehind) || errors.Is(err, audit.ErrOverdue) {
+		t.Errorf("a run that cannot list checkpoints: %v", err)
+	}
+	if n := len(g.sim.Requests()); n != before {
+		t.Errorf("%d requests were sent to Sinch", n-before)
+	}
+	g.proxy.Fail(nil)
+	g.wantExit(g.run(jobs.Order{}, overlap(0)), jobs.ExitConverged)
+}
+
+// TestVaultOutageIsNoKeyChange resets connections while the key before is
+// looked up, which has to vouch for the next one.
+func TestVaultOutageIsNoKeyChange(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	var cfg audit.AnchorConfig
+	g.anchoring = func(c *audit.AnchorConfig) { cfg = *c }
+	g.runner() // makes the first key
+	if _, err := g.vault.Client(t).Logical().WriteWithContext(t.Context(), "transit/keys/"+g.prefix, map[string]any{"type": "ed25519"}); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Signer = "transit:transit/" + g.prefix
+	for _, fault := range []vaulttest.Fault{vaulttest.NotApplied, vaulttest.InternalError} {
+		g.proxy.Fail(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/signing-key") },
+			slices.Repeat([]vaulttest.Fault{fault}, 1000)...)
+		if _, err := audit.OpenAnchors(t.Context(), cfg); err == nil || errors.Is(err, audit.ErrKeyChange) || !errors.Is(err, vault.ErrUnreachable) {
+			t.Errorf("fault %d while the key before is looked up: %v", fault, err)
+		}
+	}
+	g.proxy.Fail(nil)
+	if _, err := audit.OpenAnchors(t.Context(), cfg); err != nil {
+		t.Errorf("when Vault is back: %v", err)
 	}
 }

@@ -20,7 +20,7 @@ type Daemon struct {
 	// Prepare is called before each run; without success none begins. It may
 	// be nil.
 	Prepare func(context.Context) error
-	// Ended is told of each run; it may be nil. The error says that nothing
+	// Ended is told of each run; it may be nil. The error says why nothing
 	// could be done. The report is nil when the run could not begin.
 	Ended func(*Report, error)
 	// Alive is told whenever the daemon has something to do or to wait for;
@@ -78,6 +78,9 @@ func (d *Daemon) once(ctx context.Context, o Order) error {
 	}
 	if report != nil {
 		d.tell(ctx, report)
+	}
+	if err == nil {
+		err = report.nothing()
 	}
 	if d.Ended != nil {
 		d.Ended(report, err)

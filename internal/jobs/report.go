@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -171,4 +173,17 @@ func (r *Report) ExitCode() int {
 		return ExitBusy
 	}
 	return ExitConverged
+}
+
+// nothing returns why no project could even be looked at, or nil.
+func (r *Report) nothing() error {
+	if r.ExitCode() != ExitDown {
+		return nil
+	}
+	for _, res := range r.Results {
+		if res.Action == Failed {
+			return fmt.Errorf("no project could be looked at: %s", res.Error)
+		}
+	}
+	return errors.New("no project could be looked at")
 }
