@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"rotator/internal/rotation"
 	"rotator/internal/sinch"
@@ -115,17 +116,49 @@ func (r *Runner) use(ctx context.Context, project string, own sinch.Credentials)
 	return r.beat(ctx)
 }
 
-// beat says in the database which key this process uses. The row outlives
-// several leases, so that a stopped process' key is not deleted at once. The
-// rate limits are the installation's: each live process takes its share.
+// beat says in the database which key this process uses. The rate limits are the installation's: each live process takes its share.
 func (r *Runner) beat(ctx context.Context) error {
-	alive, err := r.State.Beat(ctx, r.Process, r.Host, r.Identity.KeyID(), 2*r.Lease)
+	alive, err := r.State.Beat(ctx, r.Process, r.Host, r.Identity.KeyID(), rowLife*r.Lease)
 	if err != nil {
 		return err //nolint:wrapcheck // state says what it was doing
 	}
 	r.Identity.Share(alive)
 	return nil
 }
+
+// keepUp moves on to the key that another process has published for rotator
+// itself, so that the old one can go before this process begins its next run.
+func (r *Runner) keepUp(ctx context.Context) error {
+	self, err := r.knownSelf(ctx)
+	if err != nil || self.credential == "" {
+		return err
+	}
+	current, err := r.State.CurrentKey(ctx, self.project, self.credential)
+	if err != nil || current == "" || current == r.Identity.KeyID() {
+		return err //nolint:wrapcheck // state says what it was doing
+	}
+	return r.followVault(ctx, self)
+}
+
+// movedOn waits, in the answer to a compromise of rotator's own key, until no
+// other process uses it: at most as long as the row of a silent one lives. It
+// reports whether that is so.
+func (w *work) movedOn(ctx context.Context, key string) bool {
+	w.Logger.InfoContext(ctx, "waiting until no other process uses rotator's own old key", "key", key)
+	for deadline := time.Now().Add(rowLife * w.Lease); !w.stopping() && time.Now().Before(deadline); {
+		if err := wait(ctx, min(time.Second, w.Lease/3)); err != nil {
+			return false
+		}
+		if used, err := w.State.OwnKeys(ctx); err == nil && !used[key] && w.Identity.KeyID() != key {
+			return true
+		}
+	}
+	return false
+}
+
+// rowLife is for how many leases the row of a silent process says which key it
+// uses: a process that was stopped for a while must not lose its key at once.
+const rowLife = 2
 
 // beating renews the process's row until silence is called.
 func (r *Runner) beating(ctx context.Context) (silence func()) {
@@ -136,6 +169,9 @@ func (r *Runner) beating(ctx context.Context) (silence func()) {
 		for wait(ctx, r.Lease/2) == nil {
 			if err := r.beat(ctx); err != nil && ctx.Err() == nil {
 				r.Logger.WarnContext(ctx, "process row not renewed", "err", Message(err))
+			}
+			if err := r.keepUp(ctx); err != nil && ctx.Err() == nil {
+				r.Logger.WarnContext(ctx, "rotator's own key not looked up", "err", Message(err))
 			}
 		}
 	}()

@@ -192,6 +192,10 @@ func (w *work) step(ctx context.Context, v *view, s rotation.Step) (changed bool
 		}
 		return true, w.remove(ctx, v, s)
 	case rotation.Refuse:
+		if s.Guard == rotation.GuardOwnKey && w.order.Request.Compromised && w.movedOn(ctx, s.Key.ID) {
+			delete(w.tried, tried{s.Action, s.Credential, s.Key.ID})
+			return true, nil
+		}
 		return false, w.refuse(ctx, s, s.Guard, s.Reason)
 	case rotation.Skip:
 		w.skip(s, s.Reason, skipCause(s))

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -67,6 +68,17 @@ func (s *Store) Credentials(ctx context.Context, project string) ([]Credential, 
 		return nil, fmt.Errorf("reading credentials: %w", err)
 	}
 	return creds, nil
+}
+
+// CurrentKey returns the key that was published last for a credential, as far
+// as is known; "" is none.
+func (s *Store) CurrentKey(ctx context.Context, project, name string) (string, error) {
+	var key string
+	err := s.pool.QueryRow(ctx, `SELECT current_key_id FROM rotator.credential WHERE project_id = $1 AND name = $2`, project, name).Scan(&key)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("looking up the current key of %s: %w", name, err)
+	}
+	return key, nil
 }
 
 // CredentialFailed is a Change that notes a failed attempt; the credential

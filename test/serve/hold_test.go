@@ -28,7 +28,8 @@ func (w *world) holdOwn(op string, applied bool) (arrived <-chan struct{}, relea
 			do = h.After
 		}
 		w.Gate.On(1, func(r *http.Request) bool {
-			return strings.HasSuffix(r.URL.Path, "/oauth2/token") && len(w.Gate.Creates()) > 0
+			key, _, _ := r.BasicAuth()
+			return strings.HasSuffix(r.URL.Path, "/oauth2/token") && key != w.Own.KeyID
 		}, do)
 		return h.Arrived, h.Release
 	}
