@@ -27,3 +27,4 @@ WORKDIR /var/lib/rotator
 VOLUME /var/lib/rotator
 EXPOSE 9464
 ENTRYPOINT ["/rotator"]
+CMD ["serve"]
