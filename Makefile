@@ -23,6 +23,7 @@ demo: build ## run everything on this machine, nothing to configure
 test: lint ## everything that CI runs: lint, all tests with the race detector
 	$(GO) test -C tools ./gotest
 	$(GO) vet -C test/vaultserver ./...
+	$(GO) test -C test/alerts -count=1 . # what it reads is outside its module, where go test would not notice a change
 	$(GOTEST) -race $(TESTING) ./test/kill ./... # the longest first
 
 test-short: go-version ## the quick tests only, no servers

@@ -1,5 +1,6 @@
 -- What the daemon keeps: the planned time of each scheduled run, whose turn it
--- is to ask Sinch which projects there are, and whether all work is stopped.
+-- is to ask Sinch which projects there are, whether all work is stopped, and
+-- until when each key may live.
 
 -- +goose Up
 ALTER TABLE rotator.run ADD COLUMN tick timestamptz;
@@ -23,6 +24,9 @@ CREATE TABLE rotator.pause (
     actor     text NOT NULL,
     paused_at timestamptz NOT NULL DEFAULT now()
 );
+
+ALTER TABLE rotator.access_key ADD COLUMN deadline timestamptz;
+COMMENT ON COLUMN rotator.access_key.deadline IS 'when the key reaches the max age that its project had at the newest look; null out of scope';
 
 -- +goose Down
 -- +goose StatementBegin

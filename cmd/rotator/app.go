@@ -15,6 +15,7 @@ import (
 
 	"rotator/internal/audit"
 	"rotator/internal/jobs"
+	"rotator/internal/metrics"
 	"rotator/internal/postgres"
 	"rotator/internal/state"
 	"rotator/internal/vault"
@@ -35,15 +36,16 @@ type app struct {
 
 	anchors *audit.Anchors // nil in an app that changes nothing
 	secrets *vault.Store
+	metrics *metrics.Metrics // nil but in the daemon
 }
 
 // needsOfRun is what run-now, plan and keys use.
 const needsOfRun = needSinch | needDatabase | needVault | needPolicy | needRun | needAudit
 
 // open wires the app. A lenient one changes nothing, and may go on when the
-// log cannot be written. Close it.
-func (c *cli) open(ctx context.Context, lenient bool) (*app, error) {
-	a, err := c.openWith(ctx, needsOfRun)
+// log cannot be written. Metrics, if not nil, count what it does. Close it.
+func (c *cli) open(ctx context.Context, lenient bool, m *metrics.Metrics) (*app, error) {
+	a, err := c.openWith(ctx, needsOfRun, m)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +59,7 @@ func (c *cli) open(ctx context.Context, lenient bool) (*app, error) {
 // openKeeper wires what keeps the audit log, without Sinch: for commands that
 // a person gives about the log itself. Close it.
 func (c *cli) openKeeper(ctx context.Context) (*app, error) {
-	a, err := c.openWith(ctx, needDatabase|needVault|needAudit)
+	a, err := c.openWith(ctx, needDatabase|needVault|needAudit, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +76,12 @@ func (c *cli) openKeeper(ctx context.Context) (*app, error) {
 }
 
 // openWith loads the configuration and opens the database and the audit log.
-func (c *cli) openWith(ctx context.Context, need needs) (*app, error) {
+func (c *cli) openWith(ctx context.Context, need needs, m *metrics.Metrics) (*app, error) {
 	cfg, err := c.config(ctx, need)
 	if err != nil {
 		return nil, err
 	}
-	a := &app{cfg: cfg, logger: newLogger(c.err, cfg), id: uuid.Must(uuid.NewV7())}
+	a := &app{cfg: cfg, logger: newLogger(c.err, cfg), id: uuid.Must(uuid.NewV7()), metrics: m}
 	for _, w := range cfg.Warnings {
 		a.logger.WarnContext(ctx, "configuration", "warning", w)
 	}
@@ -98,10 +100,14 @@ func (c *cli) openWith(ctx context.Context, need needs) (*app, error) {
 }
 
 func (a *app) openLog(ctx context.Context) (err error) {
-	a.log, err = audit.Open(ctx, audit.Config{
+	cfg := audit.Config{
 		Pool: a.pool, Logger: a.logger,
 		Common: audit.Event{Actor: a.cfg.Process.Actor, Host: a.host, Build: buildName(), ConfigSHA256: a.cfg.sha256()},
-	})
+	}
+	if a.metrics != nil {
+		cfg.Observe = a.metrics.Appended
+	}
+	a.log, err = audit.Open(ctx, cfg)
 	if err != nil {
 		return refusedOr(down(fmt.Errorf("opening the audit log: %w", err)), audit.ErrBehind)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rotator/internal/audit"
+	"rotator/internal/call"
 	"rotator/internal/jobs"
 	"rotator/internal/sinch"
 	"rotator/internal/vault"
@@ -37,7 +38,7 @@ func (a *app) openRun(ctx context.Context, lenient bool) error {
 		}
 		recorder.Anchors, cfg.Anchors = a.anchors, a.anchors
 	}
-	client, err := sinch.New(sinchConfig(a.cfg, recorder, a.logger), sinch.Credentials{
+	client, err := sinch.New(sinchConfig(a.cfg, a.counting(recorder), a.logger), sinch.Credentials{
 		KeyID: a.cfg.Sinch.KeyID, Secret: a.cfg.Sinch.KeySecret,
 	})
 	if err != nil {
@@ -64,7 +65,7 @@ func (a *app) jobsConfig() jobs.Config {
 
 // openVault logs in to Vault; from now on the log says as whom.
 func (a *app) openVault(ctx context.Context, recorder *jobs.Recorder) (*vault.Store, error) {
-	secrets, err := openVault(ctx, a.cfg, recorder, a.logger)
+	secrets, err := openVault(ctx, a.cfg, a.counting(recorder), a.logger)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func (a *app) openVault(ctx context.Context, recorder *jobs.Recorder) (*vault.St
 	return secrets, nil
 }
 
-func sinchConfig(cfg *config, recorder *jobs.Recorder, logger *slog.Logger) sinch.Config {
+func sinchConfig(cfg *config, recorder call.Recorder, logger *slog.Logger) sinch.Config {
 	s := cfg.Sinch
 	probes, _ := sinch.ParseProbes(s.Probes) // checked with the configuration
 	return sinch.Config{

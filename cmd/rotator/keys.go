@@ -61,7 +61,7 @@ func (c *cli) keysCommand() *cobra.Command {
 }
 
 func (c *cli) keys(ctx context.Context, o jobs.Order, output string) error {
-	a, err := c.open(ctx, true)
+	a, err := c.open(ctx, true, nil)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (c *cli) resumeCommand() *cobra.Command {
 // toggle throws the stop switch. It needs nothing but the database: Vault and
 // Sinch may be what is in trouble.
 func (c *cli) toggle(ctx context.Context, done string, do func(context.Context, *jobs.Runner) error) error {
-	a, err := c.openWith(ctx, needDatabase)
+	a, err := c.openWith(ctx, needDatabase, nil)
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func silent(err error) error {
 }
 
 func (c *cli) plan(ctx context.Context, o jobs.Order, output string, detailed bool) error {
-	a, err := c.open(ctx, true)
+	a, err := c.open(ctx, true, nil)
 	if err != nil {
 		return err
 	}

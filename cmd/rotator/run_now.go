@@ -125,7 +125,7 @@ undone; 5 everything due is being worked on by another process.`,
 }
 
 func (c *cli) runNow(ctx context.Context, o jobs.Order, output string) error {
-	a, err := c.open(ctx, false)
+	a, err := c.open(ctx, false, nil)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"rotator/internal/call"
 	"rotator/internal/health"
 	"rotator/internal/jobs"
+	"rotator/internal/metrics"
 	"rotator/internal/postgres"
 	"rotator/migrations"
 )
@@ -55,12 +56,16 @@ func (c *cli) serve(ctx context.Context) error {
 	}
 	logger := newLogger(c.err, cfg)
 	board := health.New(stuck, "starting")
-	stop, err := listen(ctx, cfg.Serve.Listen, board, logger)
+	m := metrics.New(logger, jobs.RotationSteps())
+	mux := http.NewServeMux()
+	board.Register(mux)
+	mux.Handle("GET /metrics", m.Handler())
+	stop, err := listen(ctx, cfg.Serve.Listen, mux, logger)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	a, err := c.openPatiently(ctx, board, logger)
+	a, err := c.openPatiently(ctx, board, m, logger)
 	if a == nil || err != nil {
 		return err
 	}
@@ -78,6 +83,7 @@ func (a *app) serve(ctx context.Context, board *health.Board) {
 		health.Check{Name: "audit", Ask: func(context.Context) error { return harmless(a.anchors.Broken()) }},
 		health.Check{Name: "run", Ask: func(context.Context) error { return harmless(last.get()) }},
 	)
+	a.watch()
 	var side sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer side.Wait()
@@ -89,7 +95,7 @@ func (a *app) serve(ctx context.Context, board *health.Board) {
 	d := &jobs.Daemon{
 		Runner: a.runner, Schedule: a.cfg.Schedule, Jitter: a.cfg.Rotation.Jitter,
 		Alive: board.Alive, Prepare: a.replay,
-		Ended: func(_ *jobs.Report, err error) { last.set(err) },
+		Ended: func(r *jobs.Report, err error) { last.set(err); a.count(r, err) },
 	}
 	d.Serve(ctx)
 	a.logger.InfoContext(ctx, "stopped")
@@ -97,10 +103,10 @@ func (a *app) serve(ctx context.Context, board *health.Board) {
 
 // openPatiently opens the app as soon as everything it needs is there. It
 // returns neither app nor error when ctx ends before.
-func (c *cli) openPatiently(ctx context.Context, board *health.Board, logger *slog.Logger) (*app, error) {
+func (c *cli) openPatiently(ctx context.Context, board *health.Board, m *metrics.Metrics, logger *slog.Logger) (*app, error) {
 	for pause := firstWait; ctx.Err() == nil; pause = min(2*pause, lastWait) {
 		board.Alive()
-		a, err := c.open(ctx, false)
+		a, err := c.open(ctx, false, m)
 		if err == nil {
 			return a, nil
 		}
@@ -115,17 +121,15 @@ func (c *cli) openPatiently(ctx context.Context, board *health.Board, logger *sl
 	return nil, nil
 }
 
-// listen answers for the board until stop is called.
-func listen(ctx context.Context, address string, board *health.Board, logger *slog.Logger) (stop func(), err error) {
+// listen answers with the handler until stop is called.
+func listen(ctx context.Context, address string, handler http.Handler, logger *slog.Logger) (stop func(), err error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("ROTATOR_LISTEN: %w; write the address of this host and a free port, or 127.0.0.1:0", err)
 	}
 	logger.InfoContext(ctx, "listening", "address", listener.Addr().String())
-	mux := http.NewServeMux()
-	board.Register(mux)
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	served := make(chan struct{})
@@ -136,7 +140,7 @@ func listen(ctx context.Context, address string, board *health.Board, logger *sl
 		}
 	}()
 	return func() {
-		_ = server.Close() // probes only; nobody's answer is worth waiting for
+		_ = server.Close() // probes and scrapes only; nobody's answer is worth waiting for
 		<-served
 	}, nil
 }

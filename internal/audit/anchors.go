@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -149,10 +150,16 @@ func (a *Anchors) Broken() error {
 	return a.broken
 }
 
+// Never is the Age where no checkpoint is known.
+const Never time.Duration = math.MaxInt64
+
 // Age is how old the newest known checkpoint is.
 func (a *Anchors) Age() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.at.IsZero() {
+		return Never
+	}
 	return a.cfg.Now().Sub(a.at)
 }
 

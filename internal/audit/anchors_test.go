@@ -22,9 +22,15 @@ func TestCheckpointSaysWhatTheLogIs(t *testing.T) {
 		t.Fatalf("an empty log: %v", err)
 	}
 	k.anchor(t) // nothing happened: none is made
+	if age := k.Age(); age != audit.Never {
+		t.Errorf("before the first checkpoint: %s old", age)
+	}
 	k.logs(t, 5)
 	k.anchor(t)
 	k.anchor(t) // nothing happened since
+	if age := k.Age(); age < 0 || age > time.Minute {
+		t.Errorf("after the first checkpoint: %s old", age)
+	}
 	if got := store.sizes("1"); !slices.Equal(got, []string{"5"}) {
 		t.Fatalf("checkpoints of sizes %v, want 5", got)
 	}

@@ -66,6 +66,9 @@ type Config struct {
 	// Timeout bounds the commit of one batch, reconnecting included;
 	// default 10 s. A caller waits for two batches at most.
 	Timeout time.Duration
+	// Observe is told how long each batch took to be committed, attempts
+	// that failed included; it may be nil. It must be quick.
+	Observe func(time.Duration)
 }
 
 // Log is this process's writer of the audit log. Its methods may be called

@@ -80,12 +80,16 @@ func answer(batch []*item, results []error, err error) {
 func (l *Log) commit(ctx context.Context, batch []*item) (results []error, guilt bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Timeout)
 	defer cancel()
+	begun := time.Now()
 	var lost *attempt // sent, but its answer never came
 	pause := 5 * time.Millisecond
 	for {
 		a, err := l.try(ctx, batch, lost)
 		if err == nil {
 			l.move(a.tree)
+			if a.sent && l.cfg.Observe != nil { // else there was nothing to commit
+				l.cfg.Observe(time.Since(begun))
+			}
 			return a.results, false, nil
 		}
 		if a != nil && a.sent {

@@ -63,14 +63,14 @@ func (s *run) list(ctx context.Context, turn *state.Discovery) error {
 				return fmt.Errorf("listing subprojects: %w", err)
 			}
 			s.known = true
-			s.report.add(Result{ProjectID: s.Parent, Action: Failed, Error: Text(call.Sanitize("listing subprojects: " + err.Error()))})
+			s.report.add(Result{ProjectID: s.Parent, Action: Failed, Error: Text(call.Sanitize("listing subprojects: " + err.Error())), Step: "discover"})
 			break
 		}
 		if sub.Deleted || sub.ID == s.Parent {
 			continue
 		}
 		if err := checkID(sub.ID); err != nil {
-			s.report.add(Result{ProjectID: call.Sanitize(sub.ID), Action: Failed, Error: Text(err.Error())})
+			s.report.add(Result{ProjectID: call.Sanitize(sub.ID), Action: Failed, Error: Text(err.Error()), Step: "discover"})
 			continue
 		}
 		page = append(page, discovered(sub))

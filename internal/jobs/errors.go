@@ -19,13 +19,22 @@ func (e *stepError) Unwrap() error { return e.err }
 
 func failedAt(step string, err error) error { return &stepError{step: step, err: err} }
 
-// stepOf returns the step of an error, "other" if it names none.
+// RotationSteps are the steps at which a rotation can fail, in their order,
+// as Result.Step names them.
+func RotationSteps() []string {
+	return []string{"refuse", "check_vault", "plan", "create", "verify", "publish", "supersede", "mark", "switch", otherStep}
+}
+
+// otherStep is that of an error that names none.
+const otherStep = "other"
+
+// stepOf returns the step of an error.
 func stepOf(err error) string {
 	var s *stepError
 	if errors.As(err, &s) {
 		return s.step
 	}
-	return "other"
+	return otherStep
 }
 
 // errLeaseLost ends work on a project: the lease ran out, or another process

@@ -66,6 +66,9 @@ func TestCreateFaults(t *testing.T) {
 		if res.Action != first[res.ProjectID] && (res.Action != jobs.OrphanDeleted || first[res.ProjectID] != jobs.Failed) {
 			t.Errorf("first run of %s: %+v, want %s", res.ProjectID, res, first[res.ProjectID])
 		}
+		if res.Action == jobs.Failed && (res.Tried != rotation.Rotate || res.Step != "create") {
+			t.Errorf("%s failed at %s of %s, want create of rotate", res.ProjectID, res.Step, res.Tried)
+		}
 	}
 	g.wantExit(g.run(jobs.Order{}, many), jobs.ExitConverged)
 	for id := range first {
@@ -234,7 +237,11 @@ func TestOldVersionsAreDestroyedBeforeTheDeletion(t *testing.T) {
 			g.run(force("p1"), overlap(0))
 			old, deletes := g.consistent("p1", "api"), g.sent("access_keys.delete")
 			g.proxy.Fail(g.onVault("destroy"), fault)
-			g.wantExit(g.run(force("p1"), overlap(0)), jobs.ExitFailed)
+			r := g.run(force("p1"), overlap(0))
+			g.wantExit(r, jobs.ExitFailed)
+			if !slices.ContainsFunc(r.Results, func(res jobs.Result) bool { return res.Tried == rotation.Retire && res.Step == "move_on" }) {
+				t.Errorf("no result says that the deletion has failed: %+v", r.Results)
+			}
 			if g.sent("access_keys.delete") != deletes || !slices.Contains(g.listed("p1"), old) {
 				t.Error("the key was deleted although Vault had not said that its versions are destroyed")
 			}

@@ -62,7 +62,10 @@ func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error)
 	if s.Action == rotation.Rotate {
 		s.RotationID = w.rotation
 	}
-	w.note(Result{Credential: s.Credential, Action: Failed, RotationID: Text(s.RotationID), OldKeyID: Text(s.Key.ID), Error: Text(message(why))})
+	w.note(Result{
+		Credential: s.Credential, Action: Failed, RotationID: Text(s.RotationID), OldKeyID: Text(s.Key.ID), Error: Text(message(why)),
+		Tried: s.Action, Step: stepOf(err),
+	})
 	if lostForGood(ctx, err) {
 		return err
 	}
@@ -76,7 +79,7 @@ func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error)
 func (w *work) conclude(ctx context.Context, err error) {
 	p := w.lease.Project
 	if err != nil {
-		r := Result{Action: Failed, Error: Text(message(err))}
+		r := Result{Action: Failed, Error: Text(message(err)), Step: stepOf(err)}
 		switch {
 		case w.notReady(err):
 			r.Action, r.Error = Skipped, "the subproject is younger than a minute and not ready yet; the next run takes it up"

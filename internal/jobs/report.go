@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"rotator/internal/rotation"
 )
 
 // Action is what was done, as `run-now -o json` spells it.
@@ -46,6 +48,11 @@ type Result struct {
 	NewKeyID   Text   `json:"new_key_id"`
 	VaultPath  Text   `json:"vault_path"`
 	Error      Text   `json:"error"`
+
+	// Tried is what a Failed result is about, empty where a whole project
+	// failed; Step is where it failed.
+	Tried rotation.Action `json:"-"`
+	Step  string          `json:"-"`
 
 	cause cause
 	guard string // that a skip is for, empty for most

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -204,6 +205,11 @@ func (g *rig) run(o jobs.Order, edits ...func(*jobs.Config)) *jobs.Report {
 	report, err := g.runner(edits...).Run(g.t.Context(), o)
 	if err != nil {
 		g.t.Fatalf("run: %v", err)
+	}
+	for _, res := range report.Results {
+		if res.Action == jobs.Failed && (res.Step == "" || res.Tried == rotation.Rotate && !slices.Contains(jobs.RotationSteps(), res.Step)) {
+			g.t.Errorf("%s of %s/%s failed at the step %q, which metrics do not know", res.Tried, res.ProjectID, res.Credential, res.Step)
+		}
 	}
 	return report
 }

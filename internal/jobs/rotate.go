@@ -21,9 +21,10 @@ import (
 type attempt struct {
 	*work
 	step   rotation.Step
-	path   string // in Vault, below the mount
-	cas    int    // the version that publishing must find newest
-	id     string // of the rotation
+	policy rotation.Policy // of the project
+	path   string          // in Vault, below the mount
+	cas    int             // the version that publishing must find newest
+	id     string          // of the rotation
 	key    sinch.AccessKey
 	secret secret.Value
 }
@@ -43,7 +44,7 @@ func (w *work) rotate(ctx context.Context, v *view, s rotation.Step) error {
 	if err != nil {
 		return failedAt("check_vault", err)
 	}
-	a := &attempt{work: w, step: s, path: path, cas: v.versions[s.Credential]}
+	a := &attempt{work: w, step: s, policy: v.Policy, path: path, cas: v.versions[s.Credential]}
 	if err := a.create(ctx); err != nil {
 		return err
 	}
@@ -192,6 +193,7 @@ func (a *attempt) supersede(ctx context.Context, version int) error {
 	err = a.published(ctx, published{
 		rotation: a.id, credential: a.step.Credential, path: a.path, version: version, at: now,
 		key: a.key.ID, old: a.step.Key.ID, overlap: a.step.Overlap, gone: a.step.Trigger == rotation.Drift,
+		current: a.seen(),
 	})
 	if err != nil {
 		return failedAt("supersede", err)
@@ -218,6 +220,17 @@ type published struct {
 	key, old                   string
 	gone                       bool // the old key had vanished
 	overlap                    time.Duration
+	current                    state.SeenKey // the key, for the inventory; zero where a look at it follows at once
+}
+
+// seen is the new key as the next look's snapshot will show it.
+func (a *attempt) seen() state.SeenKey {
+	deadline := a.key.CreatedAt.Add(a.policy.MaxAge)
+	return state.SeenKey{
+		ID: a.key.ID, Credential: call.Clean(a.step.Credential, 1024),
+		DisplayName: call.Clean(rotation.DisplayName(a.step.Credential, a.id), 1024),
+		State:       string(rotation.CurrentKey), CreatedAt: a.key.CreatedAt, Deadline: &deadline,
+	}
 }
 
 func (w *work) published(ctx context.Context, p published) error {
@@ -229,11 +242,17 @@ func (w *work) published(ctx context.Context, p published) error {
 		old := event(ctx, audit.KeySuperseded)
 		old.Key, old.Replaces, old.Rotation, old.RetireAt = p.old, "", p.rotation, p.at.Add(p.overlap).UTC()
 		events = append(events, old)
+	} else {
+		p.old = ""
 	}
-	return commit(ctx, w.Log, audit.Entry{Events: events, Update: state.All(
+	changes := []state.Change{
 		w.lease.RotationPublished(p.rotation, p.key, p.version, p.at),
 		w.lease.CredentialCurrent(p.credential, p.path, p.key),
-	)})
+	}
+	if p.current.ID != "" {
+		changes = append(changes, w.lease.KeyReplaced(p.current, p.old, p.at.Add(p.overlap)))
+	}
+	return commit(ctx, w.Log, audit.Entry{Events: events, Update: state.All(changes...)})
 }
 
 // giveUp records that the rotation has failed, so that its key is an orphan,

@@ -143,6 +143,9 @@ func (w *work) snapshot(ctx context.Context, v *view, plan rotation.Plan) error 
 		if !k.RetireAt.IsZero() {
 			s.RetireAt = &k.RetireAt
 		}
+		if !k.Deadline.IsZero() {
+			s.Deadline = &k.Deadline
+		}
 		seen = append(seen, s)
 		keys = append(keys, audit.Key{ID: k.ID, Name: name, Created: k.CreatedAt.UTC(), State: string(k.State)})
 	}

@@ -75,6 +75,7 @@ func guarded(l *state.Lease) map[string]state.Change {
 		"known":      l.RotationKnown(newRotation("0000000000005", "web", ""), "k9", 1, time.Now()),
 		"snapshot":   l.Snapshot([]state.SeenKey{{ID: "k5", Credential: "api", State: "current", CreatedAt: time.Now()}}, []byte{2}),
 		"key gone":   l.KeyGone("k0"),
+		"replaced":   l.KeyReplaced(state.SeenKey{ID: "k3", Credential: "api", State: "current", CreatedAt: time.Now()}, "k0", time.Now()),
 		"policy":     l.Policy("max_age=1h"),
 		"credential": l.CredentialFailed("api", "sinch/p/api", "broken", 3),
 		"current":    l.CredentialCurrent("api", "sinch/p/api", "k3"),

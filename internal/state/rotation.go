@@ -112,6 +112,7 @@ type SeenKey struct {
 	ID, Credential, DisplayName, State string
 	CreatedAt                          time.Time
 	RetireAt                           *time.Time
+	Deadline                           *time.Time // when it reaches the max age; nil out of scope
 }
 
 // Snapshot is a Change that replaces what is known of a project's keys by a
@@ -122,12 +123,13 @@ func (l *Lease) Snapshot(keys []SeenKey, sha256 []byte) Change {
 	for _, k := range keys {
 		ids = append(ids, k.ID)
 		changes = append(changes, change(`
-			INSERT INTO rotator.access_key (project_id, key_id, credential, display_name, state, created_at, retire_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)
+			INSERT INTO rotator.access_key (project_id, key_id, credential, display_name, state, created_at, retire_at, deadline)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 			ON CONFLICT (project_id, key_id) DO UPDATE
 			SET credential = excluded.credential, display_name = excluded.display_name, state = excluded.state,
-				created_at = excluded.created_at, retire_at = excluded.retire_at, seen_at = now(), gone_at = NULL`,
-			l.Project.ID, k.ID, k.Credential, k.DisplayName, k.State, k.CreatedAt, k.RetireAt))
+				created_at = excluded.created_at, retire_at = excluded.retire_at, deadline = excluded.deadline,
+				seen_at = now(), gone_at = NULL`,
+			l.Project.ID, k.ID, k.Credential, k.DisplayName, k.State, k.CreatedAt, k.RetireAt, k.Deadline))
 	}
 	changes = append(changes,
 		always(`UPDATE rotator.access_key SET gone_at = now()
@@ -139,6 +141,24 @@ func (l *Lease) Snapshot(keys []SeenKey, sha256 []byte) Change {
 // Policy is a Change that notes under which policy the project was looked at.
 func (l *Lease) Policy(policy string) Change {
 	return guarded(l, change(`UPDATE rotator.project SET policy = $2 WHERE id = $1`, l.Project.ID, policy))
+}
+
+// KeyReplaced is a Change that notes a credential's new current key, and since
+// when the old one, which may be empty, waits to go: until the next look, which
+// may be a day off, the newest snapshot would show neither. That look replaces
+// the snapshot.
+func (l *Lease) KeyReplaced(current SeenKey, old string, retireAt time.Time) Change {
+	return All(l.Held(),
+		change(`
+			INSERT INTO rotator.access_key (project_id, key_id, credential, display_name, state, created_at, deadline)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (project_id, key_id) DO UPDATE
+			SET credential = excluded.credential, display_name = excluded.display_name, state = excluded.state,
+				created_at = excluded.created_at, retire_at = NULL, deadline = excluded.deadline, seen_at = now(), gone_at = NULL`,
+			l.Project.ID, current.ID, current.Credential, current.DisplayName, current.State, current.CreatedAt, current.Deadline),
+		always(`UPDATE rotator.access_key SET state = 'superseded', retire_at = $3::timestamptz
+			WHERE project_id = $1 AND key_id = $2 AND gone_at IS NULL`, l.Project.ID, old, retireAt),
+		always(`UPDATE rotator.project SET snapshot_sha256 = NULL WHERE id = $1`, l.Project.ID))
 }
 
 // KeyGone is a Change that marks a key as deleted.
