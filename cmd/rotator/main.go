@@ -159,7 +159,7 @@ due is being worked on by another process.`,
 	}
 	root.PersistentFlags().StringArrayVar(&c.envFiles, "env-file", nil, "read variables from a file of KEY=VALUE lines (repeatable; the environment wins)")
 	root.AddCommand(c.serveCommand(), c.runNowCommand(), c.planCommand(), c.keysCommand(), c.auditCommand(),
-		c.pauseCommand(), c.resumeCommand(), c.statusCommand(), c.migrateCommand(), c.demoCommand(), c.versionCommand())
+		c.pauseCommand(), c.resumeCommand(), c.statusCommand(), c.doctorCommand(), c.migrateCommand(), c.demoCommand(), c.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root
 }

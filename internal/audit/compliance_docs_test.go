@@ -57,6 +57,9 @@ func TestCompliancePage(t *testing.T) {
 			t.Errorf("no question asks audit.%s", view)
 		}
 	}
+	if n := strings.Count(page, "\n## ") - 2; n != 9 { // beside getting in, and what SQL cannot prove
+		t.Errorf("%d questions, want nine", n)
+	}
 	if sql, answered := strings.Count(page, "```sql"), len(question.FindAllString(page, -1)); sql != answered {
 		t.Errorf("%d queries, %d answers", sql, answered)
 	}
