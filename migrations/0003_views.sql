@@ -253,6 +253,9 @@ LEFT JOIN LATERAL (
     ORDER BY e.seq LIMIT 1
 ) p ON true;
 
+-- Where a function says jit = off: compiling these plans, of many partitions and
+-- few rows, takes Postgres many times as long as running them.
+
 -- The keys that existed at a time: those that the last whole listing of their
 -- project names, and those made since, without those deleted since. A listing
 -- says more than what came before it. The limit and when it was stated are
@@ -261,7 +264,7 @@ LEFT JOIN LATERAL (
 CREATE FUNCTION audit.keys_and_limits(at timestamptz)
     RETURNS TABLE (project_id text, credential text, key_id text, created_at timestamptz, age interval, state text, in_scope boolean, source text,
         max_age_s bigint, stated_at timestamptz)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET jit = off
     BEGIN ATOMIC
         WITH inventory AS MATERIALIZED (
             SELECT * FROM audit.inventory(at)
@@ -309,7 +312,7 @@ CREATE FUNCTION audit.keys_and_limits(at timestamptz)
 -- +goose StatementBegin
 CREATE FUNCTION audit.keys_on(at timestamptz)
     RETURNS TABLE (project_id text, credential text, key_id text, created_at timestamptz, age interval, state text, in_scope boolean, source text)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET jit = off
     BEGIN ATOMIC
         SELECT k.project_id, k.credential, k.key_id, k.created_at, k.age, k.state, k.in_scope, k.source FROM audit.keys_and_limits(at) k;
     END;
@@ -347,7 +350,7 @@ WHERE a.age > a.max_age;
 -- +goose StatementBegin
 CREATE FUNCTION audit.schedule_gaps(longest interval)
     RETURNS TABLE (gap_from timestamptz, gap_to timestamptz, length interval)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE SET jit = off
     BEGIN ATOMIC
         SELECT g.gap_from, g.gap_to, g.gap_to - g.gap_from
         FROM (

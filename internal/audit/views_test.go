@@ -70,7 +70,7 @@ func TestViews(t *testing.T) {
 			`[["p-billing","billing-api","billing-new",2,"current",true,"event"],["p-billing","billing-api","billing-old",12,"superseded",true,"snapshot"]]`,
 		},
 		"keys_on in the middle of rotations": {
-			inventory("2026-01-17") + " where project_id = 'p-billing'", // of which the events are
+			inventory("2026-01-17") + " where project_id = 'p-billing' order by 3", // of which the events are
 			`[["p-billing","billing-api","billing-new",6,"superseded",true,"event"],["p-billing","billing-api","billing-newer",0,"current",true,"event"]]`,
 		},
 		"keys_on with an orphan": {
