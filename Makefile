@@ -9,7 +9,7 @@ LDFLAGS   = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Tools are pinned in a module of their own, so the product's stays small.
 TOOL    = $(GO) tool -modfile=tools/go.mod
 GOTEST  = $(GO) run -C tools ./gotest
-TESTING = -timeout 20m -p 2
+TESTING = -timeout 40m -p 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-short lint bench fuzz build cover go-version
@@ -24,7 +24,7 @@ test: lint ## everything that CI runs: lint, all tests with the race detector
 	$(GO) test -C tools ./gotest
 	$(GO) vet -C test/vaultserver ./...
 	$(GO) test -C test/alerts -count=1 . # what it reads is outside its module, where go test would not notice a change
-	$(GOTEST) -race $(TESTING) ./test/kill ./... # the longest first
+	$(GOTEST) -race $(TESTING) ./...
 
 test-short: go-version ## the quick tests only, no servers
 	$(GO) test -short $(TESTING) ./...
