@@ -193,9 +193,7 @@ func (a *app) spillDir() string { return cmp.Or(a.cfg.Audit.SpillDir, a.cfg.Proc
 
 // newLogger logs to w: text on a terminal, else JSON, unless LOG_FORMAT says.
 func newLogger(w io.Writer, cfg *config) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(cfg.Process.LogLevel)) // checked with the configuration
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: cfg.level}
 	if cfg.Process.LogFormat == "text" || cfg.Process.LogFormat == "" && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, opts))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -51,7 +52,8 @@ type config struct {
 	// Warnings are for the log at every start: allowed, but worth a thought.
 	Warnings []string
 
-	used needs
+	used  needs
+	level *slog.LevelVar // nil is info
 }
 
 // loadConfig reads what a command needs from the environment and from files

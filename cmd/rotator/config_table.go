@@ -38,16 +38,23 @@ func configTable() []configRow {
 	return rows
 }
 
-// sha256 is the fingerprint of what the process works by, for the audit log:
-// every value that is not a secret, and of secrets whether they are set.
-func (c *config) sha256() string {
-	values := map[string]string{"margin": c.Policy.Margin.String()}
+// values is what each variable says; of secrets, whether they are set.
+func (c *config) values() map[string]string {
+	values := map[string]string{}
 	for _, s := range c.sections() {
 		v := reflect.ValueOf(s.target).Elem()
 		for f, field := range v.Fields() {
 			values[variableOf(f).name] = fmt.Sprint(reflect.Indirect(field))
 		}
 	}
+	return values
+}
+
+// sha256 is the fingerprint of what the process works by, for the audit log:
+// every value that is not a secret, and of secrets whether they are set.
+func (c *config) sha256() string {
+	values := c.values()
+	values["margin"] = c.Policy.Margin.String()
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		fmt.Fprintf(h, "%s=%q\n", name, values[name])

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -168,9 +169,16 @@ due is being worked on by another process.`,
 type cli struct {
 	streams
 	envFiles []string
+	level    slog.LevelVar // of all loggers
 }
 
 // config loads the sections that a command uses, and warns on stderr.
 func (c *cli) config(ctx context.Context, need needs) (*config, error) {
-	return loadConfig(ctx, need, c.env, c.envFiles)
+	cfg, err := loadConfig(ctx, need, c.env, c.envFiles)
+	if err != nil {
+		return nil, err
+	}
+	_ = c.level.UnmarshalText([]byte(cfg.Process.LogLevel)) // checked with the configuration
+	cfg.level = &c.level
+	return cfg, nil
 }

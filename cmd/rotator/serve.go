@@ -39,6 +39,9 @@ replicas may share one database; each project is worked on by one at a time.
 GET /healthz, /readyz and /metrics are answered at ROTATOR_LISTEN. What cannot
 be reached at the start is waited for; /readyz says what that is.
 
+SIGHUP makes it read --env-file files and NAME_FILE files again: policy, scope,
+schedule, limits and log level change at once, and it says what needs a restart.
+
 SIGTERM ends it: no new key is begun, the one in hand has
 ROTATOR_SHUTDOWN_TIMEOUT; a second signal ends it at once, and the next run
 settles what it left. ` + "`rotator pause`" + ` keeps all replicas from working.
@@ -54,6 +57,8 @@ func (c *cli) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	hangups, unhook := onHangup()
+	defer unhook()
 	logger := newLogger(c.err, cfg)
 	board := health.New(stuck, "starting")
 	m := metrics.New(logger, jobs.RotationSteps())
@@ -70,12 +75,14 @@ func (c *cli) serve(ctx context.Context) error {
 		return err
 	}
 	defer a.close(ctx)
-	a.serve(ctx, board)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.serve(ctx, board, c.reloads(ctx, a, hangups))
 	return nil
 }
 
 // serve works until ctx ends.
-func (a *app) serve(ctx context.Context, board *health.Board) {
+func (a *app) serve(ctx context.Context, board *health.Board, changes <-chan jobs.Settings) {
 	var last runState
 	board.Started(
 		health.Check{Name: "postgres", Ask: a.askPostgres},
@@ -94,7 +101,7 @@ func (a *app) serve(ctx context.Context, board *health.Board) {
 		"jitter", a.cfg.Rotation.Jitter.String(), "listen", a.cfg.Serve.Listen, "process", a.id)
 	d := &jobs.Daemon{
 		Runner: a.runner, Schedule: a.cfg.Schedule, Jitter: a.cfg.Rotation.Jitter,
-		Alive: board.Alive, Prepare: a.replay,
+		Alive: board.Alive, Prepare: a.replay, Changes: changes,
 		Ended: func(r *jobs.Report, err error) { last.set(err); a.count(r, err) },
 	}
 	d.Serve(ctx)

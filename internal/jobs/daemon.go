@@ -6,6 +6,7 @@ import (
 
 	"github.com/robfig/cron/v3"
 
+	"rotator/internal/audit"
 	"rotator/internal/rotation"
 	"rotator/internal/state"
 )
@@ -23,9 +24,45 @@ type Daemon struct {
 	// Ended is told of each run; it may be nil. The error says why nothing
 	// could be done. The report is nil when the run could not begin.
 	Ended func(*Report, error)
+	// Changes are settings that take the place of the present ones, between
+	// two runs.
+	Changes <-chan Settings
 	// Alive is told whenever the daemon has something to do or to wait for;
 	// it may be nil.
 	Alive func()
+
+	everything bool // the next run looks at all projects, due or not
+}
+
+// Settings are what may change while a daemon runs.
+type Settings struct {
+	Policy       rotation.Policy
+	Scope        rotation.Scope
+	Labels       rotation.LabelMode
+	Onboard      string
+	Schedule     cron.Schedule
+	Jitter       time.Duration
+	Recheck      time.Duration
+	MaxRotations int
+	MaxDeletions int
+	MaxFailures  int
+	Why          string // for the audit log
+}
+
+// change takes over settings, if the log takes note of them.
+func (d *Daemon) change(ctx context.Context, t *ticks, s Settings) {
+	e := event(ctx, audit.PolicyChanged)
+	overlap := int64(s.Policy.Overlap.Seconds())
+	e.Policy, e.Reason, e.MaxAgeS, e.OverlapS = describe(s.Policy), s.Why, int64(s.Policy.MaxAge.Seconds()), &overlap
+	if err := d.Log.Append(ctx, e); err != nil {
+		d.Logger.ErrorContext(ctx, "settings stay as they were: the audit log cannot take note", "err", Message(err))
+		return
+	}
+	d.Policy, d.Scope, d.Labels, d.Onboard, d.Recheck = s.Policy, s.Scope, s.Labels, s.Onboard, s.Recheck
+	d.MaxRotations, d.MaxDeletions, d.MaxFailures = s.MaxRotations, s.MaxDeletions, s.MaxFailures
+	d.Schedule, d.Jitter = s.Schedule, s.Jitter
+	t.schedule, t.jitter, d.everything = s.Schedule, s.Jitter, true
+	d.Logger.InfoContext(ctx, "settings changed", "policy", e.Policy, "why", s.Why)
 }
 
 const (
@@ -51,8 +88,8 @@ func (d *Daemon) Serve(ctx context.Context) {
 			continue
 		}
 		tick, missed := t.take(d.Now())
-		if err := d.once(ctx, Order{Trigger: rotation.Scheduled, Due: true, Tick: tick, Missed: missed}); err == nil {
-			start, failures = time.Time{}, 0
+		if err := d.once(ctx, Order{Trigger: rotation.Scheduled, Due: !d.everything, Tick: tick, Missed: missed}); err == nil {
+			start, failures, d.everything = time.Time{}, 0, false
 			continue
 		}
 		start = d.Now().Add(min(firstRetry<<min(failures, 10), lastRetry))
@@ -121,7 +158,15 @@ func (d *Daemon) rest(ctx context.Context, t *ticks, start time.Time) bool {
 		if at.IsZero() || left > nap {
 			left = nap
 		}
-		_ = wait(ctx, left) // looked at above
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case s := <-d.Changes:
+			d.change(ctx, t, s)
+			start = d.Now() // what they make due is done at once
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
 	return false
 }

@@ -36,9 +36,9 @@ type daemon struct {
 var listening = regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
 
 // serve starts a replica.
-func (w *world) serve() *daemon {
+func (w *world) serve(args ...string) *daemon {
 	w.T.Helper()
-	d := &daemon{Process: w.Start("serve"), w: w}
+	d := &daemon{Process: w.Start(append([]string{"serve"}, args...)...), w: w}
 	w.Until("the daemon to listen", func() bool {
 		if m := listening.FindStringSubmatch(d.Log()); m != nil {
 			d.address = m[1]
