@@ -81,9 +81,13 @@ func (d *Daemon) Serve(ctx context.Context) {
 	defer silence()
 	t := &ticks{schedule: d.Schedule, jitter: d.Jitter, last: d.lastTick(ctx)}
 	start, failures := d.Now(), 0 // at once
-	for d.rest(ctx, t, start) {
-		if p := d.standing(ctx); p != nil {
-			d.Logger.InfoContext(ctx, "no run begins while rotator is paused", "by", p.Actor, "since", p.Since.UTC(), "reason", p.Reason)
+	var paused *state.Pause
+	for d.rest(ctx, t, start, paused != nil) {
+		before := paused
+		if paused = d.standing(ctx); paused != nil {
+			if before == nil {
+				d.Logger.InfoContext(ctx, "no run begins while rotator is paused", "by", paused.Actor, "since", paused.Since.UTC(), "reason", paused.Reason)
+			}
 			start = d.Now().Add(look)
 			continue
 		}
@@ -139,16 +143,17 @@ func (d *Daemon) tell(ctx context.Context, r *Report) {
 		"failed", r.Failed, "refused", r.Refused, "took", r.FinishedAt.Sub(r.StartedAt).Round(time.Millisecond).String())
 }
 
-// rest waits until the next tick, or start if that is set and sooner. It
-// reports false when ctx has ended.
-func (d *Daemon) rest(ctx context.Context, t *ticks, start time.Time) bool {
+// rest waits until the next tick, or start if that is set and sooner; while
+// paused, until start, whatever ticks have passed. It reports false when ctx has
+// ended.
+func (d *Daemon) rest(ctx context.Context, t *ticks, start time.Time, paused bool) bool {
 	for ctx.Err() == nil {
 		if d.Alive != nil {
 			d.Alive()
 		}
 		now := d.Now()
 		at := t.next(now)
-		if !start.IsZero() && (at.IsZero() || start.Before(at)) {
+		if !start.IsZero() && (paused || at.IsZero() || start.Before(at)) {
 			at = start
 		}
 		left := at.Sub(now)
