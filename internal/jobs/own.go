@@ -116,7 +116,8 @@ func (r *Runner) use(ctx context.Context, project string, own sinch.Credentials)
 	return r.beat(ctx)
 }
 
-// beat says in the database which key this process uses. The rate limits are the installation's: each live process takes its share.
+// beat says in the database which key this process uses. The rate limits are
+// the installation's: each live process takes its share.
 func (r *Runner) beat(ctx context.Context) error {
 	alive, err := r.State.Beat(ctx, r.Process, r.Host, r.Identity.KeyID(), rowLife*r.Lease)
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// watch is how often a login is looked at that need not be renewed soon.
+// watch is how often a login is looked at that need not be renewed soon, or
+// cannot be.
 const watch = 30 * time.Second
 
 // KeepAlive renews the login before it ends, until ctx does: between two runs
@@ -21,10 +22,12 @@ func (s *Store) KeepAlive(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
+		pause := s.session.rest
 		if err := s.session.ensure(ctx); err != nil && ctx.Err() == nil {
 			s.session.log.ErrorContext(ctx, "vault_login_lost", "err", err)
+			pause = func() time.Duration { return watch } // a dead login is due all the time
 		}
-		timer.Reset(s.session.rest())
+		timer.Reset(pause())
 	}
 }
 
