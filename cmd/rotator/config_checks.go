@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/mod/sumdb/note"
 
+	"rotator/internal/audit"
 	"rotator/internal/rotation"
 	"rotator/internal/secret"
 	"rotator/internal/sinch"
@@ -188,11 +189,7 @@ func checkVaultPath(text string, _ []string) (string, *complaint) {
 func checkVerifierKeys(text string, _ []string) (string, *complaint) {
 	for key := range strings.SplitSeq(text, ",") {
 		if _, err := note.NewVerifier(strings.TrimSpace(key)); err != nil {
-			shown := key
-			if parts := strings.SplitN(key, "+", 3); len(parts) == 3 { // it may be a private one whose beginning is lost
-				shown = parts[0] + "+" + parts[1] + "+…"
-			}
-			what := fmt.Sprintf("holds %q, which is no verifier key", shown)
+			what := fmt.Sprintf("holds %q, which is no verifier key", audit.ShownKey(key))
 			if strings.Contains(key, "PRIVATE") {
 				what = "holds a private key, which belongs in Vault alone"
 			}

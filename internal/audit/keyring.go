@@ -94,6 +94,15 @@ func (k *Keyring) own(key string) error {
 	return errors.Join(k.trust(key), k.connect())
 }
 
+// ShownKey is how text that should be a verifier key, and is none, may be shown:
+// it may be a private key whose beginning is lost.
+func ShownKey(text string) string {
+	if parts := strings.SplitN(text, "+", 3); len(parts) == 3 {
+		return parts[0] + "+" + parts[1] + "+…"
+	}
+	return text
+}
+
 // connect trusts who is tied to a trusted key, until nobody is left.
 func (k *Keyring) connect() error {
 	for again := true; again; {
@@ -116,13 +125,11 @@ func (k *Keyring) connect() error {
 func (k *Keyring) trust(key string) error {
 	v, err := note.NewVerifier(key)
 	if err != nil {
-		switch parts := strings.SplitN(key, "+", 3); {
-		case strings.Contains(key, privatePrefix): // in quotes, too
-			key = "(a private key, which belongs in Vault alone)"
-		case len(parts) == 3: // it may be a private one whose beginning is lost
-			key = parts[0] + "+" + parts[1] + "+…"
+		shown := ShownKey(key)
+		if strings.Contains(key, privatePrefix) { // in quotes, too
+			shown = "(a private key, which belongs in Vault alone)"
 		}
-		return fmt.Errorf("verifier key %q: %w; `rotator audit pubkey` prints one", key, err)
+		return fmt.Errorf("verifier key %q: %w; `rotator audit pubkey` prints one", shown, err)
 	}
 	k.trusted[key] = v
 	return nil

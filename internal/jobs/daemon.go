@@ -60,7 +60,6 @@ func (d *Daemon) change(ctx context.Context, t *ticks, s Settings) {
 	}
 	d.Policy, d.Scope, d.Labels, d.Onboard, d.Recheck = s.Policy, s.Scope, s.Labels, s.Onboard, s.Recheck
 	d.MaxRotations, d.MaxDeletions, d.MaxFailures = s.MaxRotations, s.MaxDeletions, s.MaxFailures
-	d.Schedule, d.Jitter = s.Schedule, s.Jitter
 	t.schedule, t.jitter, d.everything = s.Schedule, s.Jitter, true
 	d.Logger.InfoContext(ctx, "settings changed", "policy", e.Policy, "why", s.Why)
 }
