@@ -98,11 +98,12 @@ func (g *Gate) Sent() []Sent {
 	return slices.DeleteFunc(g.All(), func(s Sent) bool { return strings.Contains(s.What, "|"+logPrefix) })
 }
 
-// All returns every request so far that would change something.
+// All returns every request so far that would change something, in the order
+// of their arrival. That is not the order in which they were vouched for.
 func (g *Gate) All() []Sent {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Clone(g.sent)
+	return slices.SortedStableFunc(slices.Values(g.sent), func(a, b Sent) int { return a.At.Compare(b.At) })
 }
 
 // Count is how many of Sent are named so.
