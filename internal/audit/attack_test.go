@@ -323,7 +323,7 @@ var attacks = []attack{
 		do: func(t *testing.T, s *scene) {
 			t.Helper()
 			c := headOf(t, s.pool)
-			c.size, c.frontier, c.at = 40, nil, c.at.Add(-24*time.Hour)
+			c.size, c.frontier, c.at = 40, nil, c.at.Add(-48*time.Hour) // another day, also around midnight
 			s.sign(t, c)
 		},
 		code: 1, kind: "checkpoint", says: []string{"checkpoint 40 of", "are both signed and contradict each other"}, from: nowhere,

@@ -28,6 +28,7 @@ type view struct {
 	failures map[string]int // failed attempts in a row, by credential
 	versions map[string]int // newest version, by credential, for check-and-set
 	problems []string       // labels that change nothing, and why
+	known    []string       // ids of keys that were listed before
 }
 
 // look gathers the facts about a project.
@@ -36,12 +37,8 @@ func (l *looker) look(ctx context.Context, p state.Project) (*view, error) {
 	if err != nil {
 		return nil, failedAt("list", fmt.Errorf("listing access keys: %w", err))
 	}
-	now, err := l.State.Now(ctx)
-	if err != nil {
-		return nil, failedAt("database", err)
-	}
 	v := &view{failures: map[string]int{}, versions: map[string]int{}}
-	v.Now, v.Complete, v.Request = now, true, l.request
+	v.Complete, v.Request = true, l.request
 	v.Project = rotation.Project{ID: p.ID, Name: p.Name, Labels: p.Labels}
 	l.label(v)
 	v.Onboard = l.Onboard
@@ -54,7 +51,7 @@ func (l *looker) look(ctx context.Context, p state.Project) (*view, error) {
 	if err := l.recall(ctx, v); err != nil {
 		return nil, failedAt("database", err)
 	}
-	l.clocks(v, now)
+	l.clocks(v)
 	if err := l.readPaths(ctx, v); err != nil {
 		return nil, err
 	}
@@ -78,7 +75,7 @@ func (l *looker) label(v *view) {
 }
 
 // recall adds what the database knows.
-func (l *looker) recall(ctx context.Context, v *view) (err error) {
+func (l *looker) recall(ctx context.Context, v *view) error {
 	var keys, ids []string
 	for _, k := range v.Keys {
 		keys = append(keys, k.ID)
@@ -86,12 +83,16 @@ func (l *looker) recall(ctx context.Context, v *view) (err error) {
 			ids = append(ids, id)
 		}
 	}
-	rows, err := l.State.Rotations(ctx, v.Project.ID, keys, ids)
+	m, err := l.State.Recall(ctx, v.Project.ID, keys, ids)
 	if err != nil {
 		return err //nolint:wrapcheck // state says what it was doing
 	}
-	v.Records = make(map[string]rotation.Record, len(rows))
-	for _, r := range rows {
+	v.Now, v.Own, v.known = m.Now, m.Own, m.Known
+	if l.Identity.KeyID() != "" {
+		v.Own[l.Identity.KeyID()] = true
+	}
+	v.Records = make(map[string]rotation.Record, len(m.Rotations))
+	for _, r := range m.Rotations {
 		rec := rotation.Record{
 			ID: r.ID, Credential: r.Credential, OldKeyID: r.OldKeyID, NewKeyID: r.NewKeyID,
 			Trigger: rotation.Trigger(r.Trigger), State: rotation.State(r.State), Overlap: r.Overlap, StartedAt: r.StartedAt,
@@ -101,29 +102,21 @@ func (l *looker) recall(ctx context.Context, v *view) (err error) {
 		}
 		v.Records[r.ID] = rec
 	}
-	creds, err := l.State.Credentials(ctx, v.Project.ID)
-	if err != nil {
-		return err //nolint:wrapcheck // as above
-	}
 	v.NotBefore = map[string]time.Time{}
-	for _, c := range creds {
+	for _, c := range m.Credentials {
 		v.failures[c.Name] = c.Failures
 		if c.NotBefore != nil {
 			v.NotBefore[c.Name] = *c.NotBefore
 		}
 	}
-	v.Own, err = l.State.OwnKeys(ctx)
-	if err == nil && l.Identity.KeyID() != "" {
-		v.Own[l.Identity.KeyID()] = true
-	}
-	return err //nolint:wrapcheck // as above
+	return nil
 }
 
 // clocks forbids deleting while this host, Postgres and Sinch disagree about
 // the time: ages and overlaps could not be trusted.
-func (l *looker) clocks(v *view, db time.Time) {
+func (l *looker) clocks(v *view) {
 	local := l.Now()
-	skew := db.Sub(local)
+	skew := v.Now.Sub(local)
 	if sinchSkew, ok := l.Identity.ServerSkew(); ok && sinchSkew.Abs() > l.MaxSkew {
 		v.block("clock_skew", fmt.Sprintf("Sinch's clock differs from this host's by %s, more than ROTATOR_MAX_CLOCK_SKEW=%s; set this host's clock (NTP)", sinchSkew.Round(time.Second), l.MaxSkew))
 	}
@@ -213,10 +206,7 @@ func version(s vault.Secret) rotation.Version {
 // a path names, and those that were listed before. Gone is only what a GET
 // says is gone; a key that a GET still shows proves the listing incomplete.
 func (l *looker) missing(ctx context.Context, v *view) error {
-	expected, err := l.State.KnownKeys(ctx, v.Project.ID)
-	if err != nil {
-		return failedAt("database", err)
-	}
+	expected := v.known
 	for _, p := range v.Paths {
 		if p.Current.KeyID != "" {
 			expected = append(expected, p.Current.KeyID)

@@ -56,20 +56,6 @@ type Credential struct {
 	NotBefore    *time.Time
 }
 
-// Credentials returns what is known of a project's credentials.
-func (s *Store) Credentials(ctx context.Context, project string) ([]Credential, error) {
-	rows, err := s.pool.Query(ctx, `SELECT name, current_key_id, failures, not_before
-		FROM rotator.credential WHERE project_id = $1`, project)
-	if err != nil {
-		return nil, fmt.Errorf("reading credentials: %w", err)
-	}
-	creds, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Credential])
-	if err != nil {
-		return nil, fmt.Errorf("reading credentials: %w", err)
-	}
-	return creds, nil
-}
-
 // CurrentKey returns the key that was published last for a credential, as far
 // as is known; "" is none.
 func (s *Store) CurrentKey(ctx context.Context, project, name string) (string, error) {

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,29 +21,6 @@ type Rotation struct {
 	StartedAt   time.Time
 	PublishedAt *time.Time
 	RetireAt    *time.Time
-}
-
-// Rotations returns a project's rotations that still matter: unfinished ones,
-// those with one of the keys or one of the ids, and each credential's last
-// published one.
-func (s *Store) Rotations(ctx context.Context, project string, keys, ids []string) ([]Rotation, error) {
-	rows, err := s.pool.Query(ctx, `
-		SELECT id, credential, display_name, old_key_id, new_key_id, trigger, state, overlap,
-			started_at, published_at, retire_at
-		FROM rotator.rotation
-		WHERE project_id = $1 AND (state NOT IN ('published', 'failed')
-			OR id = ANY ($3) OR new_key_id = ANY ($2) OR old_key_id = ANY ($2)
-			OR id IN (SELECT DISTINCT ON (credential) id FROM rotator.rotation
-				WHERE project_id = $1 AND state = 'published' ORDER BY credential, published_at DESC))`,
-		project, list(keys), list(ids))
-	if err != nil {
-		return nil, fmt.Errorf("reading rotations: %w", err)
-	}
-	rotations, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Rotation])
-	if err != nil {
-		return nil, fmt.Errorf("reading rotations: %w", err)
-	}
-	return rotations, nil
 }
 
 // NewRotation is what a rotation's row starts with.
@@ -174,19 +150,4 @@ func always(sql string, args ...any) Change {
 		_, err := c(ctx, tx)
 		return err == nil, err
 	}
-}
-
-// KnownKeys returns the ids of a project's keys that were last seen listed
-// and have not been deleted since.
-func (s *Store) KnownKeys(ctx context.Context, project string) ([]string, error) {
-	rows, err := s.pool.Query(ctx, `SELECT key_id FROM rotator.access_key
-		WHERE project_id = $1 AND gone_at IS NULL`, project)
-	if err != nil {
-		return nil, fmt.Errorf("reading known keys: %w", err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("reading known keys: %w", err)
-	}
-	return ids, nil
 }

@@ -11,13 +11,19 @@ import (
 	"rotator/internal/state"
 )
 
-// rotations returns the ids that Rotations selects, sorted.
+// memory returns what is known of project p.
+func (g *rig) memory(keys, ids []string) *state.Memory {
+	g.Helper()
+	m, err := g.Recall(g.Context(), "p", keys, ids)
+	g.must(err)
+	return m
+}
+
+// rotations returns the ids of the rotations that are recalled, sorted.
 func (g *rig) rotations(keys, ids []string) []string {
 	g.Helper()
-	rows, err := g.Rotations(g.Context(), "p", keys, ids)
-	g.must(err)
 	found := []string{}
-	for _, r := range rows {
+	for _, r := range g.memory(keys, ids).Rotations {
 		found = append(found, r.ID)
 	}
 	slices.Sort(found)
@@ -74,8 +80,7 @@ func TestRotationComesBackAsItWasWritten(t *testing.T) {
 	g.apply(l.PlanRotation(n))
 	at := time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC)
 	g.apply(l.RotationPublished(first, "k1", 7, at))
-	rows, err := g.Rotations(t.Context(), "p", nil, nil)
-	g.must(err)
+	rows := g.memory(nil, nil).Rotations
 	retire := at.Add(n.Overlap)
 	want := []state.Rotation{{
 		ID: first, Credential: n.Credential, DisplayName: n.DisplayName, OldKeyID: "k0", NewKeyID: "k1",
@@ -104,8 +109,7 @@ func TestSnapshotKnowsWhatIsListed(t *testing.T) {
 	}
 	known := func(want ...string) {
 		t.Helper()
-		ids, err := g.KnownKeys(t.Context(), "p")
-		g.must(err)
+		ids := g.memory(nil, nil).Known
 		slices.Sort(ids)
 		if !slices.Equal(ids, want) {
 			t.Errorf("known keys %v, want %v", ids, want)
@@ -152,14 +156,12 @@ func TestCredentialFailures(t *testing.T) {
 	g := newRig(t, "p")
 	l := g.lease("p")
 	g.apply(l.CredentialFailed("api", "sinch/p/api", "broken", 3))
-	creds, err := g.Credentials(t.Context(), "p")
-	g.must(err)
+	creds := g.memory(nil, nil).Credentials
 	if len(creds) != 1 || creds[0].Failures != 3 || creds[0].NotBefore == nil || time.Until(*creds[0].NotBefore) > state.Backoff(3) {
 		t.Fatalf("credentials %+v", creds)
 	}
 	g.apply(l.CredentialCurrent("api", "sinch/p/api", "k1"))
-	creds, err = g.Credentials(t.Context(), "p")
-	g.must(err)
+	creds = g.memory(nil, nil).Credentials
 	if diff := cmp.Diff([]state.Credential{{Name: "api", CurrentKeyID: "k1"}}, creds); diff != "" {
 		t.Error(diff)
 	}

@@ -71,11 +71,12 @@ func (s *Store) Leave(ctx context.Context, process uuid.UUID) error {
 	return nil
 }
 
+const ownKeys = `SELECT DISTINCT auth_key_id FROM rotator.process WHERE expires_at >= now() AND auth_key_id <> ''`
+
 // OwnKeys returns the access keys that live rotator processes authenticate
 // with.
 func (s *Store) OwnKeys(ctx context.Context) (map[string]bool, error) {
-	rows, err := s.pool.Query(ctx, `SELECT DISTINCT auth_key_id FROM rotator.process
-		WHERE expires_at >= now() AND auth_key_id <> ''`)
+	rows, err := s.pool.Query(ctx, ownKeys)
 	if err != nil {
 		return nil, fmt.Errorf("reading the live processes' keys: %w", err)
 	}
@@ -83,9 +84,5 @@ func (s *Store) OwnKeys(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the live processes' keys: %w", err)
 	}
-	own := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		own[id] = true
-	}
-	return own, nil
+	return set(ids), nil
 }

@@ -62,7 +62,7 @@ var built struct {
 }
 
 // Program builds rotator, once, and returns its path.
-func Program(t *testing.T) string {
+func Program(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(built.dir, "rotator")
 	built.once.Do(func() {

@@ -22,9 +22,7 @@ func TestStartsBeforeWhatItNeeds(t *testing.T) {
 	w.Crash()
 	w.Server.Seal(t)
 	d := w.serve()
-	if why := d.unready("start"); !strings.Contains(why, "Postgres") {
-		t.Errorf("it waits for Postgres and says %q", why)
-	}
+	w.Until("it to wait for Postgres", func() bool { return strings.Contains(d.unready("start"), "Postgres") })
 	w.Recover()
 	w.Until("it to wait for Vault", func() bool { return strings.Contains(d.unready("start"), "sealed") })
 	if n := len(w.Gate.Creates()); n > 0 {

@@ -43,7 +43,7 @@ var shared = sync.OnceValue(func() instance {
 	ctx := context.Background()
 	i := instance{admin: os.Getenv("ROTATOR_TEST_POSTGRES")}
 	if i.admin == "" {
-		if i.cluster, i.err = startCluster(ctx, os.Getenv("POSTGRES_BIN")); i.err != nil {
+		if i.cluster, i.err = startCluster(ctx, os.Getenv("POSTGRES_BIN"), false); i.err != nil {
 			return i
 		}
 		started.Store(i.cluster)
@@ -98,10 +98,22 @@ func New(t testing.TB) *pgxpool.Pool {
 // after the test.
 func Private(t testing.TB) (*pgcluster.Cluster, string) {
 	t.Helper()
+	return private(t, false)
+}
+
+// Durable is Private with a server whose commits wait for the disk, as those of
+// a real one do: for benchmarks.
+func Durable(t testing.TB) (*pgcluster.Cluster, string) {
+	t.Helper()
+	return private(t, true)
+}
+
+func private(t testing.TB, durable bool) (*pgcluster.Cluster, string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a Postgres of its own; left out by -short")
 	}
-	c, err := startCluster(t.Context(), os.Getenv("POSTGRES_BIN"))
+	c, err := startCluster(t.Context(), os.Getenv("POSTGRES_BIN"), durable)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,9 @@ const unusedFor = 3 * 24 * time.Hour
 var started atomic.Pointer[pgcluster.Cluster]
 
 // startCluster starts this process's cluster as a copy of a cached one, in
-// which the template database exists already.
-func startCluster(ctx context.Context, binDir string) (*pgcluster.Cluster, error) {
+// which the template database exists already. The commits of a durable one wait
+// for the disk.
+func startCluster(ctx context.Context, binDir string, durable bool) (*pgcluster.Cluster, error) {
 	if binDir == "" {
 		dir, err := pgcluster.FindBinaries(ctx, slog.New(slog.DiscardHandler))
 		if err != nil {
@@ -41,7 +42,7 @@ func startCluster(ctx context.Context, binDir string) (*pgcluster.Cluster, error
 	if err != nil {
 		return nil, fmt.Errorf("making the template cluster: %w", err)
 	}
-	c, err := pgcluster.Start(ctx, pgcluster.Options{BinDir: binDir, Template: template})
+	c, err := pgcluster.Start(ctx, pgcluster.Options{BinDir: binDir, Template: template, FSync: durable})
 	if err != nil {
 		return nil, fmt.Errorf("starting the test cluster: %w", err)
 	}
