@@ -19,7 +19,7 @@ const (
 	hurry    = time.Second
 	// allowance is how much longer a process may take to say goodbye, on a
 	// machine that is busy with other tests.
-	allowance = 3 * time.Second
+	allowance = 8 * time.Second
 	// inFlight is how long after the signal a key may still be begun: as long
 	// as the call takes that was under way when it came.
 	inFlight = 500 * time.Millisecond
