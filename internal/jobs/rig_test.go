@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/vault/api"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/goleak"
 
 	"rotator/internal/audit"
 	"rotator/internal/jobs"
@@ -32,7 +33,21 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	pgtest.Main(m)
+	pgtest.Main(m, leaks)
+}
+
+// leaks finds goroutines that the tests' runs and daemons have left behind.
+// Those that belong to the servers that all tests share are no leaks, nor are
+// idle connections: BenchmarkSoak watches over those.
+func leaks() error {
+	var known []goleak.Option
+	for _, function := range []string{
+		"net/http.(*persistConn).readLoop", "net/http.(*persistConn).writeLoop",
+		"os/exec.(*Cmd).Wait", "os/exec.(*Cmd).Start.func2",
+	} {
+		known = append(known, goleak.IgnoreAnyFunction(function))
+	}
+	return goleak.Find(known...) //nolint:wrapcheck // it says it all
 }
 
 const (

@@ -42,7 +42,11 @@ func (b *Buffer) String() string {
 // Start runs rotator in the background.
 func (w *World) Start(args ...string) *Process {
 	w.T.Helper()
-	p := &Process{w: w, cmd: exec.Command(Program(w.T), args...), Ended: make(chan struct{})} //nolint:gosec // ours
+	program := w.Program
+	if program == "" {
+		program = Program(w.T)
+	}
+	p := &Process{w: w, cmd: exec.Command(program, args...), Ended: make(chan struct{})} //nolint:gosec // ours
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = w.Env, &p.Out, &p.Err
 	if err := p.cmd.Start(); err != nil {
 		w.T.Fatal(err)

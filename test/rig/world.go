@@ -36,18 +36,19 @@ type Config struct {
 
 // World is a fleet and everything that rotator needs to work on it.
 type World struct {
-	T      *testing.T
-	Sim    *sinchtest.Server
-	Own    sinchtest.Issued // rotator's own key, in Parent
-	Server vaulttest.Server
-	Vault  *api.Client   // straight to Server
-	Prefix string        // of Vault's paths
-	Link   string        // rotator's URL of the database
-	Admin  string        // the superuser's
-	DB     *pgxpool.Pool // as Admin, not through any gate
-	Gate   *Gate
-	State  string   // ROTATOR_STATE_DIR
-	Env    []string // of the processes to come
+	T       *testing.T
+	Sim     *sinchtest.Server
+	Own     sinchtest.Issued // rotator's own key, in Parent
+	Server  vaulttest.Server
+	Vault   *api.Client   // straight to Server
+	Prefix  string        // of Vault's paths
+	Link    string        // rotator's URL of the database
+	Admin   string        // the superuser's
+	DB      *pgxpool.Pool // as Admin, not through any gate
+	Gate    *Gate
+	State   string   // ROTATOR_STATE_DIR
+	Program string   // of the processes to come; empty: the one that is tested
+	Env     []string // of the processes to come
 
 	Credentials []Credential // that should have a path in Vault
 

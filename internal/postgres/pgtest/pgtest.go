@@ -54,11 +54,18 @@ var shared = sync.OnceValue(func() instance {
 })
 
 // Main runs a package's tests and stops the cluster afterwards. It is
-// optional: a cluster goes away with its process.
+// optional: a cluster goes away with its process. Checks are made when all
+// tests have passed.
 //
 //	func TestMain(m *testing.M) { pgtest.Main(m) }
-func Main(m *testing.M) {
+func Main(m *testing.M, checks ...func() error) {
 	code := m.Run()
+	for _, check := range checks {
+		if err := check(); code == 0 && err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
 	if c := started.Load(); c != nil {
 		if err := c.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "stopping the test cluster:", err)

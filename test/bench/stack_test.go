@@ -1,0 +1,142 @@
+// Package bench_test measures the real binary as a whole, beside the floor (the
+// same calls without any thought) and beside what a user would do instead.
+// docs/performance.md explains the figures. Ratios are what counts: each comes
+// from one run, its two sides taken in turns.
+package bench_test
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rotator/internal/postgres/pgtest"
+	"rotator/internal/sinch/sinchtest"
+	"rotator/internal/vault/vaulttest"
+	"rotator/test/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m, 1) }
+
+const (
+	parent = "parent"
+	// concurrency is how many projects are worked on at once, by every side.
+	concurrency = 32
+	// latency of Sinch and Vault.
+	latency = 20 * time.Millisecond
+)
+
+// stack is what rotator needs, with remote servers that take their time and a
+// Postgres whose commits wait for the disk.
+type stack struct {
+	b      *testing.B
+	sim    *sinchtest.Server
+	sinch  string // base URL
+	vault  string // base URL
+	server vaulttest.Server
+	token  string // of rotator's own login to Vault
+	prefix string
+	own    sinchtest.Issued
+	db     *pgxpool.Pool // as the superuser
+	link   string        // the daemon's URL of the database
+	env    []string
+}
+
+// newStack starts the servers. Sinch's and Vault's answers take wait longer
+// than they would.
+func newStack(b *testing.B, sim sinchtest.Config, wait time.Duration) *stack {
+	b.Helper()
+	sim.Latency, sim.KeepRequests, sim.ReadyDelay = wait, 1000, -1
+	s := &stack{b: b, sim: sinchtest.New(sim), server: vaulttest.Real(b), prefix: vaulttest.Prefix()}
+	b.Cleanup(func() { _ = s.sim.Close() })
+	var err error
+	if s.sinch, err = s.sim.Start(); err != nil {
+		b.Fatal(err)
+	}
+	s.vault = s.server.Addr
+	if wait > 0 {
+		s.vault = slow(b, s.server.Addr, wait)
+	}
+	s.token = s.server.Login(b, vaulttest.ShippedPolicy(b, s.prefix, "audit-"+s.prefix, s.prefix)).Reveal()
+	cluster, link := pgtest.Durable(b)
+	database, err := url.Parse(link)
+	if err != nil {
+		b.Fatal("the database's URL cannot be read")
+	}
+	s.link, s.db = link, pgtest.Pool(b, cluster.URL(strings.TrimPrefix(database.Path, "/")))
+	s.sim.AddParent(parent, "Parent")
+	s.own = s.sim.AddKey(parent, "rotator", time.Now().Add(-day))
+	s.env = []string{
+		"SINCH_PROJECT_ID=" + parent, "SINCH_KEY_ID=" + s.own.KeyID, "SINCH_KEY_SECRET=" + s.own.Secret,
+		"SINCH_AUTH_URL=" + s.sinch + "/oauth2/token", "SINCH_ACCESS_KEYS_URL=" + s.sinch, "SINCH_SUBPROJECTS_URL=" + s.sinch,
+		"SINCH_RATE_LIMIT=100000", "SINCH_TOKEN_RATE_LIMIT=100000", "SINCH_TOKEN_BURST=100000",
+		"DATABASE_URL=" + s.link,
+		"VAULT_ADDR=" + s.vault, "VAULT_TOKEN=" + s.token, "VAULT_KV_PREFIX=" + s.prefix, "AUDIT_VAULT_PREFIX=audit-" + s.prefix,
+		"ROTATOR_INCLUDE=service-*", "ROTATOR_OVERLAP=1h", "ROTATOR_MARGIN=1h",
+		"ROTATOR_CONCURRENCY=" + strconv.Itoa(concurrency), "ROTATOR_LISTEN=127.0.0.1:0",
+		"ROTATOR_STATE_DIR=" + b.TempDir(), "ROTATOR_ACTOR=bench@rig", "HOME=" + b.TempDir(),
+	}
+	return s
+}
+
+// usage is what a process took.
+type usage struct {
+	wall, cpu time.Duration
+	resident  int64 // at most, in bytes
+	out       []byte
+}
+
+// run runs rotator to its end, which must be a success.
+func (s *stack) run(settings []string, args ...string) usage {
+	s.b.Helper()
+	return measured(s.b, append(s.env, settings...), rig.Program(s.b), args...)
+}
+
+// measured runs a program to its end, which must be a success.
+func measured(b *testing.B, env []string, program string, args ...string) usage {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), program, args...)
+	var out, said bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &said
+	begun := time.Now()
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%s %v: %v\n%s%s", program, args, err, tail(said.String()), tail(out.String()))
+	}
+	return usageOf(cmd.ProcessState, time.Since(begun), out.Bytes())
+}
+
+func usageOf(p *os.ProcessState, wall time.Duration, out []byte) usage {
+	u := usage{wall: wall, cpu: p.UserTime() + p.SystemTime(), out: out}
+	if r, ok := p.SysUsage().(*syscall.Rusage); ok {
+		u.resident = r.Maxrss << 10
+	}
+	return u
+}
+
+// tail is the end of a text.
+func tail(text string) string { return text[max(0, len(text)-2000):] }
+
+// one is a query's number.
+func (s *stack) one(query string, args ...any) (n int64) {
+	s.b.Helper()
+	if err := s.db.QueryRow(s.b.Context(), query, args...).Scan(&n); err != nil {
+		s.b.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+// client returns an HTTP client with the settings of rotator's own.
+func client() *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: concurrency, IdleConnTimeout: 30 * time.Second}}
+}
+
+var errStatus = errors.New("unexpected status")
