@@ -47,7 +47,7 @@ func leaks() error {
 	} {
 		known = append(known, goleak.IgnoreAnyFunction(function))
 	}
-	return goleak.Find(known...) //nolint:wrapcheck // it says it all
+	return goleak.Find(known...)
 }
 
 const (
