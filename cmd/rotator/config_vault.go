@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	vault "github.com/hashicorp/vault/api"
@@ -59,6 +60,11 @@ func (c *config) vaultClient() (*vault.Config, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing TLS to Vault: %w", err)
+	}
+	// The library keeps one connection for each processor, and one more: with
+	// more projects at once, nearly every call would open one.
+	if t, ok := out.HttpClient.Transport.(*http.Transport); ok {
+		t.MaxIdleConnsPerHost = max(t.MaxIdleConnsPerHost, c.Run.Concurrency)
 	}
 	return out, nil
 }
