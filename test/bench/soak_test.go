@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,7 +100,7 @@ func (s *stack) serve(settings ...string) *daemon {
 	s.b.Helper()
 	d := &daemon{s: s, log: new(lines)}
 	d.cmd = exec.CommandContext(context.WithoutCancel(s.b.Context()), rig.Program(s.b), "serve")
-	d.cmd.Env, d.cmd.Stderr = append(s.env, settings...), d.log
+	d.cmd.Env, d.cmd.Stderr = slices.Concat(s.env, settings), d.log
 	if err := d.cmd.Start(); err != nil {
 		s.b.Fatal(err)
 	}

@@ -16,7 +16,7 @@ var size = flag.Int("fleet", 5000, "subprojects of the fleets of BenchmarkQuiet 
 const turns = 3
 
 // unlimited is a Sinch without limits on its rates.
-var unlimited = sinchtest.Config{TokenRate: -1}
+var unlimited = sinchtest.Config{TokenRate: -1, KeepRequests: 1000}
 
 // BenchmarkQuiet is a run over 5,000 subprojects of 4 keys in which nothing is
 // due, beside the floor. DESIGN.md section 8 wants a ratio of at most 1.15.
