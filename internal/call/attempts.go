@@ -1,6 +1,7 @@
 package call
 
 import (
+	"context"
 	"net/http"
 	"sync"
 
@@ -12,8 +13,8 @@ import (
 // a row of its own, and each attempt a traceparent.
 type attempts struct {
 	mu          sync.Mutex
-	req         *http.Request // as the client asked for it
-	header      http.Header   // of what goes out
+	host        string
+	header      http.Header // of what goes out
 	connections int
 	all         []traced
 }
@@ -25,15 +26,15 @@ type traced struct {
 }
 
 // begin begins the first attempt.
-func begin(req *http.Request, c Call) *attempts {
-	a := &attempts{req: req}
-	a.add(c)
+func begin(ctx context.Context, c Call, host string) *attempts {
+	a := &attempts{host: host}
+	a.add(ctx, c)
 	return a
 }
 
-func (a *attempts) add(c Call) {
-	span := trace.Send(a.req.Context(), c.Operation,
-		trace.Text("http.request.method", c.Method), trace.Text("server.address", a.req.URL.Hostname()),
+func (a *attempts) add(ctx context.Context, c Call) {
+	span := trace.Send(ctx, c.Operation,
+		trace.Text("http.request.method", c.Method), trace.Text("server.address", a.host),
 		trace.Text("rotator.call", c.ID), trace.Number("rotator.attempt", c.Attempt))
 	c.Traceparent = span.Parent()
 	a.all = append(a.all, traced{c, span})
@@ -52,13 +53,13 @@ func (a *attempts) goWith(out *http.Request) {
 // header is nobody else's then: before it tries again, Go's transport waits
 // until the writer of the lost connection is done, and asks for the next
 // connection in RoundTrip itself.
-func (a *attempts) connected() {
+func (a *attempts) connected(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.connections++
 	if c := a.all[len(a.all)-1].Call; a.connections > 1 && !c.Mutating {
 		c.ID, c.Attempt = newID(), nextAttempt(c.Attempts)
-		a.add(c)
+		a.add(ctx, c)
 		a.header.Set(trace.Header, a.all[len(a.all)-1].Traceparent)
 	}
 }

@@ -45,7 +45,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		Label: label, ID: newID(), Service: t.Service,
 		Method: req.Method, URL: cleanURL(req.URL), Attempt: nextAttempt(label.Attempts),
 	}
-	a := begin(req, c)
+	a := begin(req.Context(), c, req.URL.Hostname())
 	if label.Mutating {
 		if err := t.Recorder.Intent(req.Context(), a.last().Call); err != nil {
 			a.last().span.End("not sent: " + err.Error())
@@ -58,7 +58,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *Transport) send(req *http.Request, a *attempts) (*http.Response, error) {
 	ctx := req.Context()
 	out := req.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { a.connected() },
+		GotConn: func(httptrace.GotConnInfo) { a.connected(ctx) },
 	}))
 	if a.last().Mutating {
 		out.GetBody = nil // or Go's transport might repeat it unasked
