@@ -64,6 +64,8 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 
 // run executes a command line and returns the exit code (DESIGN.md section 4).
 func run(ctx context.Context, args []string, s streams) int {
+	ctx, flush := recording(ctx, s)
+	defer flush()
 	root := newRoot(s)
 	root.SetArgs(args)
 	root.SetIn(s.in)

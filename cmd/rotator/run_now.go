@@ -15,6 +15,7 @@ import (
 	"rotator/internal/call"
 	"rotator/internal/jobs"
 	"rotator/internal/rotation"
+	"rotator/internal/trace"
 )
 
 // selection is the flags that say which credentials, and how.
@@ -125,6 +126,7 @@ undone; 5 everything due is being worked on by another process.`,
 }
 
 func (c *cli) runNow(ctx context.Context, o jobs.Order, output string) error {
+	ctx = trace.Within(ctx, traceparent(c.env))
 	a, err := c.open(ctx, false, nil)
 	if err != nil {
 		return err

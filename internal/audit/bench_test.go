@@ -22,6 +22,7 @@ func typical(n int) audit.Event {
 		Project: project, Credential: "billing-api", Key: key, Op: "access_keys.get", Method: "GET",
 		URL:     "https://account.api.sinch.com/v1/projects/" + project + "/accessKeys/" + key,
 		Attempt: 1, Status: 200, Outcome: audit.OK, RequestID: uuid.NewString(), DurationUS: 20123,
+		Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-" + key[:8] + key[24:32] + "-00",
 	}
 }
 

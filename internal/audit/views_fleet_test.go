@@ -142,6 +142,9 @@ func (f *fleet) emit(e audit.Event) {
 	f.now = f.now.Add(time.Duration(2+f.random.IntN(40)) * time.Millisecond)
 	e.TimeUS, e.Run, e.Trigger = f.now.UnixMicro(), f.run, orElse(e.Trigger, "schedule")
 	f.events++
+	if e.Type != audit.InventorySnapshot { // its run says it
+		e.Traceparent = fmt.Sprintf("00-%s-%016x-00", strings.ReplaceAll(f.run, "-", ""), f.events)
+	}
 	f.write(e)
 }
 

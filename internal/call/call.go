@@ -65,6 +65,8 @@ type Call struct {
 	Method  string
 	URL     string // without user info and query values
 	Attempt int    // from 1
+
+	Traceparent string // sent along; each attempt has one of its own
 }
 
 // Result is how an attempt ended.

@@ -45,43 +45,35 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		Label: label, ID: newID(), Service: t.Service,
 		Method: req.Method, URL: cleanURL(req.URL), Attempt: nextAttempt(label.Attempts),
 	}
+	a := begin(req.Context(), c, req.URL.Hostname())
 	if label.Mutating {
-		if err := t.Recorder.Intent(req.Context(), c); err != nil {
+		if err := t.Recorder.Intent(req.Context(), a.last().Call); err != nil {
+			a.last().span.End("not sent: " + err.Error())
 			return nil, fmt.Errorf("%w: committing the intent: %w", ErrNotSent, err)
 		}
 	}
-	return t.send(req, c)
+	return t.send(req, a)
 }
 
-func (t *Transport) send(req *http.Request, c Call) (*http.Response, error) {
+func (t *Transport) send(req *http.Request, a *attempts) (*http.Response, error) {
 	ctx := req.Context()
-	var connections atomic.Int32
 	out := req.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connections.Add(1) },
+		GotConn: func(httptrace.GotConnInfo) { a.connected(ctx) },
 	}))
-	if c.Mutating {
+	if a.last().Mutating {
 		out.GetBody = nil // or Go's transport might repeat it unasked
 	}
+	a.goWith(out)
 	start := time.Now()
 	resp, err := t.Base.RoundTrip(out)
 	var body []byte
 	if err == nil {
 		body, err = readBody(resp)
 	}
-	r := result(c, resp, body, err)
+	r := result(a.last().Call, resp, body, err)
 	r.Duration = time.Since(start)
-
-	// Go's transport repeats an idempotent request on a stale connection
-	// without telling: each lost attempt gets a row of its own.
-	for ; connections.Load() > 1 && !c.Mutating; connections.Add(-1) {
-		lost := c
-		lost.ID = newID()
-		if recErr := t.Recorder.Outcome(ctx, lost, Result{Outcome: Unknown, Error: "connection lost, repeated by the HTTP transport"}); recErr != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotRecorded, recErr)
-		}
-		c.Attempt = nextAttempt(c.Attempts)
-	}
-	if recErr := t.Recorder.Outcome(ctx, c, r); recErr != nil {
+	recErr := a.end(r, func(c Call, r Result) error { return t.Recorder.Outcome(ctx, c, r) })
+	if recErr != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, recErr)
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,7 +149,12 @@ func TestUnrecordedOutcomeIsAnError(t *testing.T) {
 func TestSilentRepetitionHasARow(t *testing.T) {
 	t.Parallel()
 	var connections atomic.Int32
+	var mu sync.Mutex
+	var carried []string
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		carried = append(carried, r.Header.Get("Traceparent"))
+		mu.Unlock()
 		if r.URL.Path == "/second" && connections.Load() == 1 {
 			panic(http.ErrAbortHandler) // the reused connection dies with the request
 		}
@@ -180,6 +186,15 @@ func TestSilentRepetitionHasARow(t *testing.T) {
 	}
 	if b.calls[1].ID == b.calls[2].ID {
 		t.Error("two attempts share a call id")
+	}
+	var recorded []string
+	for _, c := range b.calls {
+		recorded = append(recorded, c.Traceparent)
+	}
+	slices.Sort(recorded)
+	slices.Sort(carried)
+	if !slices.Equal(recorded, carried) || len(slices.Compact(recorded)) != 3 {
+		t.Errorf("three attempts carried %v, recorded are %v", carried, recorded)
 	}
 }
 

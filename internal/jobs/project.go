@@ -11,6 +11,7 @@ import (
 	"rotator/internal/call"
 	"rotator/internal/rotation"
 	"rotator/internal/state"
+	"rotator/internal/trace"
 )
 
 // work is what one worker does in one project under its lease.
@@ -40,6 +41,7 @@ type tried struct {
 // ends in a result for this project; the others are not its business. The
 // error ends the run: the log cannot be written.
 func (s *run) project(ctx context.Context, l *state.Lease) error {
+	ctx, end := trace.Start(ctx, "project", trace.Text("rotator.project", l.Project.ID))
 	ctx, release := s.keep(ctx, l)
 	defer release()
 	w := &work{
@@ -55,6 +57,7 @@ func (s *run) project(ctx context.Context, l *state.Lease) error {
 		err = w.why(ctx, err)
 	}
 	w.conclude(ctx, err)
+	end(err)
 	switch {
 	case errors.Is(err, errLogDown):
 		return err
@@ -183,14 +186,14 @@ func (w *work) step(ctx context.Context, v *view, s rotation.Step) (changed bool
 			return false, nil
 		}
 		w.eye.request.Done[s.Credential] = true
-		return s.Overlap == 0, w.rotate(ctx, v, s)
+		return s.Overlap == 0, traced(ctx, "rotate", func(ctx context.Context) error { return w.rotate(ctx, v, s) })
 	case rotation.Retire, rotation.DeleteOrphan:
 		if !w.deletions.take() {
 			s.Guard = guardDeletions
 			w.skip(s, "ROTATOR_MAX_DELETIONS is reached in this run; run again or raise it", causeUndone)
 			return false, nil
 		}
-		return true, w.remove(ctx, v, s)
+		return true, traced(ctx, string(s.Action), func(ctx context.Context) error { return w.remove(ctx, v, s) })
 	case rotation.Refuse:
 		if s.Guard == rotation.GuardOwnKey && w.order.Request.Compromised && w.movedOn(ctx, s.Key.ID) {
 			delete(w.tried, tried{s.Action, s.Credential, s.Key.ID})
@@ -205,4 +208,14 @@ func (w *work) step(ctx context.Context, v *view, s rotation.Step) (changed bool
 
 func describe(p rotation.Policy) string {
 	return fmt.Sprintf("max_age=%s overlap=%s margin=%s adopt=%s", p.MaxAge, p.Overlap, p.Margin, p.Adopt)
+}
+
+// traced does a part of the work as a span of its own, which says whose part
+// it is.
+func traced(ctx context.Context, name string, do func(context.Context) error) error {
+	s := scopeOf(ctx)
+	ctx, end := trace.Start(ctx, name, trace.Text("rotator.project", s.project), trace.Text("rotator.credential", s.cred))
+	err := do(ctx)
+	end(err)
+	return err
 }

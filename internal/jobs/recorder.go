@@ -10,6 +10,7 @@ import (
 
 	"rotator/internal/audit"
 	"rotator/internal/call"
+	"rotator/internal/trace"
 )
 
 // Recorder writes the calls of both clients to the audit log. A mutating call
@@ -94,7 +95,7 @@ func callEvent(ctx context.Context, c call.Call) audit.Event {
 	if c.Project != "" {
 		e.Project = c.Project
 	}
-	e.Key, e.DisplayName = c.Key, c.DisplayName
+	e.Key, e.DisplayName, e.Traceparent = c.Key, c.DisplayName, c.Traceparent
 	e.VaultPath, e.VaultVersion = c.VaultPath, c.VaultCAS
 	return e
 }
@@ -105,6 +106,7 @@ func event(ctx context.Context, kind string) audit.Event {
 	e := audit.Event{
 		Type: kind, Trigger: s.trigger, Reason: s.reason,
 		Project: s.project, Credential: s.cred, Rotation: s.rotation, Replaces: s.replaces,
+		Traceparent: trace.Parent(ctx),
 	}
 	if s.run != uuid.Nil {
 		e.Run = s.run.String()

@@ -22,11 +22,12 @@ func (w *work) remove(ctx context.Context, v *view, s rotation.Step) error {
 	if err != nil {
 		return failedAt("delete", err)
 	}
-	if s.Action == rotation.DeleteOrphan {
-		err = w.moveOn(ctx, v, path, s.Credential)
-	} else {
-		err = w.destroyVersions(ctx, v, path, s)
-	}
+	err = traced(ctx, "move_on", func(ctx context.Context) error {
+		if s.Action == rotation.DeleteOrphan {
+			return w.moveOn(ctx, v, path, s.Credential)
+		}
+		return w.destroyVersions(ctx, v, path, s)
+	})
 	if errors.Is(err, vault.ErrCASMismatch) {
 		return errMovedOn
 	}
@@ -52,7 +53,7 @@ func (w *work) decideAgain(ctx context.Context, fresh *view, s rotation.Step) er
 		if guard, reason, ok := rotation.GuardDelete(fresh.Facts, s.Key); !ok {
 			return w.refuse(ctx, s, guard, reason)
 		}
-		return w.delete(ctx, s)
+		return traced(ctx, "delete", func(ctx context.Context) error { return w.delete(ctx, s) })
 	}
 	return errMovedOn
 }

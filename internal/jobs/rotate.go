@@ -45,7 +45,7 @@ func (w *work) rotate(ctx context.Context, v *view, s rotation.Step) error {
 		return failedAt("check_vault", err)
 	}
 	a := &attempt{work: w, step: s, policy: v.Policy, path: path, cas: v.versions[s.Credential]}
-	if err := a.create(ctx); err != nil {
+	if err := traced(ctx, "create", a.create); err != nil {
 		return err
 	}
 	ctx = within(ctx, func(sc *scope) { sc.rotation = a.id })
@@ -53,7 +53,7 @@ func (w *work) rotate(ctx context.Context, v *view, s rotation.Step) error {
 	if err != nil {
 		return a.giveUp(ctx, err)
 	}
-	if err := a.supersede(ctx, version); err != nil {
+	if err := traced(ctx, "supersede", func(ctx context.Context) error { return a.supersede(ctx, version) }); err != nil {
 		return err
 	}
 	w.note(Result{
@@ -128,16 +128,18 @@ func (a *attempt) createOnce(ctx context.Context) error {
 // where consumers find it. It returns the version.
 func (a *attempt) provenAndPublished(ctx context.Context) (int, error) {
 	own := sinch.Credentials{KeyID: a.key.ID, Secret: a.secret}
-	if err := a.Keys.Verify(ctx, a.lease.Project.ID, own); err != nil {
+	err := traced(ctx, "verify", func(ctx context.Context) error { return a.Keys.Verify(ctx, a.lease.Project.ID, own) })
+	if err != nil {
 		return 0, failedAt("verify", err)
 	}
 	verified := event(ctx, audit.RotationVerified)
 	verified.Key = a.key.ID
-	err := commit(ctx, a.Log, audit.Entry{Events: []audit.Event{verified}, Update: a.lease.RotationVerified(a.id)})
+	err = commit(ctx, a.Log, audit.Entry{Events: []audit.Event{verified}, Update: a.lease.RotationVerified(a.id)})
 	if err != nil {
 		return 0, failedAt("verify", err)
 	}
-	version, err := a.publish(ctx)
+	var version int
+	err = traced(ctx, "publish", func(ctx context.Context) (err error) { version, err = a.publish(ctx); return err })
 	if err != nil {
 		return 0, failedAt("publish", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"rotator/internal/audit"
 	"rotator/internal/rotation"
 	"rotator/internal/state"
+	"rotator/internal/trace"
 )
 
 // Order is what a run is asked to do.
@@ -60,7 +61,7 @@ type run struct {
 // hand has Config.Grace. The error says that nothing could be done, because
 // a dependency is unreachable or refuses us; what went wrong with single
 // projects stands in the report.
-func (r *Runner) Run(ctx context.Context, o Order) (*Report, error) {
+func (r *Runner) Run(ctx context.Context, o Order) (report *Report, err error) {
 	s := &run{
 		Runner: r, id: uuid.Must(uuid.NewV7()), order: o, stop: ctx,
 		rotations: newBudget(r.MaxRotations), deletions: newBudget(r.MaxDeletions),
@@ -69,6 +70,8 @@ func (r *Runner) Run(ctx context.Context, o Order) (*Report, error) {
 	s.report = &Report{RunID: s.id, Trigger: string(o.Trigger), StartedAt: r.Now().UTC(), Results: []Result{}}
 	work, cancel := grace(ctx, r.Grace)
 	defer cancel()
+	work, end := trace.Start(work, "run", trace.Text("rotator.run", s.id.String()), trace.Text("rotator.trigger", string(o.Trigger)))
+	defer func() { end(err) }()
 	work = within(work, func(sc *scope) { sc.run, sc.trigger, sc.reason = s.id, string(o.Trigger), o.Reason })
 	if err := s.beginAnew(work); err != nil {
 		return s.ended(work, nil, err)
@@ -77,7 +80,7 @@ func (r *Runner) Run(ctx context.Context, o Order) (*Report, error) {
 		return s.report, nil // refused before it began
 	}
 	silence := r.beating(work)
-	err := s.guarded(work)
+	err = s.guarded(work)
 	silence()
 	if finishErr := s.finish(work); err == nil {
 		err = finishErr

@@ -158,6 +158,7 @@ func (w *work) snapshot(ctx context.Context, v *view, plan rotation.Plan) error 
 		return nil
 	}
 	e := event(ctx, audit.InventorySnapshot)
+	e.Traceparent = "" // many a project has one a day, and its run says it
 	e.Keys, e.Complete = keys, &v.Complete
 	e.MaxAgeS, e.OverlapS, e.Policy = int64(v.Policy.MaxAge.Seconds()), wholeSeconds(v.Policy.Overlap), describe(v.Policy)
 	inScope := slices.ContainsFunc(plan.Keys, func(k rotation.KeyView) bool { return k.InScope })

@@ -10,6 +10,7 @@ import (
 	"rotator/internal/call"
 	"rotator/internal/rotation"
 	"rotator/internal/state"
+	"rotator/internal/trace"
 )
 
 // Surveyed is what a look at one project showed, and what a run would do.
@@ -25,7 +26,9 @@ type Surveyed struct {
 // Survey looks at projects as a run would, without leases and without
 // changing anything, and shows each to visit as it is done, one at a time.
 // The error says that nothing could be looked at.
-func (r *Runner) Survey(ctx context.Context, o Order, visit func(Surveyed)) error {
+func (r *Runner) Survey(ctx context.Context, o Order, visit func(Surveyed)) (err error) {
+	ctx, end := trace.Start(ctx, "survey")
+	defer func() { end(err) }()
 	self, _, err := r.adoptOwn(ctx)
 	if err != nil {
 		return err
