@@ -48,11 +48,12 @@ func spread(b *testing.B, callers, n int, call func(i int) error) time.Duration 
 
 // BenchmarkAppend compares appending with a plain INSERT of the same bytes
 // into a bare table, by as many callers, each with a connection of its own.
-// AUDIT.md section 8 wants a ratio of 0.45 at 1 caller and 0.6 at 32.
+// AUDIT.md section 8 wants a ratio of 0.45 at 1 caller and 0.6 at 32. Commits
+// wait for the disk, as a real server's do.
 func BenchmarkAppend(b *testing.B) {
-	for _, callers := range []int{1, 32} {
+	for _, callers := range []int{1, 8, 32} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			url := pgtest.Database(b)
+			cluster, url := pgtest.Durable(b)
 			cfg, err := pgxpool.ParseConfig(url)
 			if err != nil {
 				b.Fatal(err)
@@ -63,7 +64,9 @@ func BenchmarkAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer pool.Close()
-			stage(b, pool, "create table public.bare (body text)")
+			admin := pgtest.Pool(b, cluster.URL(cfg.ConnConfig.Database))
+			exec(b, admin, "create table public.bare (body text)")
+			exec(b, admin, "grant all on public.bare to public")
 			log := open(b, pool, func(c *audit.Config) { c.Common = common })
 			insert := func(i int) error {
 				body, err := log.Stamp(typical(i)).Marshal()
