@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -139,5 +140,25 @@ func TestStatus(t *testing.T) {
 	}
 	if len(st.Failing) != 1 || st.Failing[0].Project != "b" || st.Failing[0].Step != "create" || st.Failing[0].Error != "refused" {
 		t.Errorf("failing: %+v", st.Failing)
+	}
+}
+
+// TestDiscover: what Sinch lists is noted whole, also what it lists twice, and
+// the newest word counts.
+func TestDiscover(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	created := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	labels := map[string]string{`a "quoted" label`: `{},\\`, "rotator.max-age": "30d"}
+	first := state.Discovered{ID: "p", ParentID: "parent", Name: "Old, {name}", CreatedAt: &created}
+	g.must(g.Discover(t.Context(), []state.Discovered{first, {ID: "q"}, first}))
+	first.Name, first.Labels = "New", labels
+	g.must(g.Discover(t.Context(), []state.Discovered{first}))
+	p := g.lease("p").Project
+	if p.ParentID != "parent" || p.Name != "New" || !maps.Equal(p.Labels, labels) || p.CreatedAt == nil || !p.CreatedAt.Equal(created) {
+		t.Errorf("noted %+v", p)
+	}
+	if q := g.lease("q").Project; q.CreatedAt != nil || len(q.Labels) > 0 {
+		t.Errorf("noted %+v", q)
 	}
 }

@@ -16,21 +16,26 @@ type Discovered struct {
 	CreatedAt          *time.Time
 }
 
-// Discover notes projects that Sinch has just listed, a page at a time.
+// Discover notes projects that Sinch has just listed, a page at a time. Of a
+// project that is on the page twice, one will do.
 func (s *Store) Discover(ctx context.Context, page []Discovered) error {
-	var batch pgx.Batch
+	var ids, parents, names []string
+	var labels []map[string]string
+	var created []*time.Time
 	for _, d := range page {
 		if d.Labels == nil {
 			d.Labels = map[string]string{}
 		}
-		batch.Queue(`
-			INSERT INTO rotator.project (id, parent_id, name, labels, created_at)
-			VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (id) DO UPDATE SET parent_id = excluded.parent_id, name = excluded.name,
-				labels = excluded.labels, created_at = excluded.created_at, seen_at = now(), gone_at = NULL`,
-			d.ID, d.ParentID, d.Name, d.Labels, d.CreatedAt)
+		ids, parents, names = append(ids, d.ID), append(parents, d.ParentID), append(names, d.Name)
+		labels, created = append(labels, d.Labels), append(created, d.CreatedAt)
 	}
-	if err := s.pool.SendBatch(ctx, &batch).Close(); err != nil {
+	_, err := s.pool.Exec(ctx, `
+		INSERT INTO rotator.project (id, parent_id, name, labels, created_at)
+		SELECT DISTINCT ON (id) * FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::timestamptz[]) AS page (id, parent_id, name, labels, created_at)
+		ON CONFLICT (id) DO UPDATE SET parent_id = excluded.parent_id, name = excluded.name,
+			labels = excluded.labels, created_at = excluded.created_at, seen_at = now(), gone_at = NULL`,
+		ids, parents, names, labels, created)
+	if err != nil {
 		return fmt.Errorf("noting discovered projects: %w", err)
 	}
 	return nil
