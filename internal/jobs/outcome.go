@@ -105,6 +105,7 @@ func (w *work) conclude(ctx context.Context, err error) {
 	if w.failed != nil {
 		end.Step, end.Error = stepOf(w.failed), message(w.failed)
 	}
+	w.problems(&end, err == nil && !w.unfinished)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Lease)
 	defer cancel()
 	if err := w.State.Release(ctx, w.lease, end); err != nil {

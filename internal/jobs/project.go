@@ -24,6 +24,7 @@ type work struct {
 	failed   error  // first failure, for the project's back-off
 	rotation string // id of the latest attempt
 
+	unfinished  bool      // steps are left because the process is to stop
 	resolved    bool      // whether no intent is open any more
 	resolvedSeq int64     // of the log: no older intent is open
 	next        time.Time // look again by then
@@ -147,6 +148,7 @@ func (w *work) take(ctx context.Context, v *view, plan rotation.Plan) (again boo
 		}
 		if w.stopping() {
 			w.cutShort.Store(true)
+			w.unfinished = true
 			return false, nil
 		}
 		id := tried{step.Action, step.Credential, step.Key.ID}
