@@ -33,6 +33,8 @@ type planReport struct {
 	Refused        int          `json:"refused"`
 	Actions        []planAction `json:"actions"`
 	Warnings       []string     `json:"warnings"`
+	// Policies are those of projects where labels have a say.
+	Policies []projectPolicy `json:"policies"`
 
 	adopted []adopted
 	matched bool
@@ -51,6 +53,14 @@ type planAction struct {
 	DueAt      *time.Time      `json:"due_at"`
 	Deadline   *time.Time      `json:"deadline"`
 	Error      jobs.Text       `json:"error"`
+}
+
+// projectPolicy is what is in force in a project, and why.
+type projectPolicy struct {
+	ProjectID string `json:"project_id"`
+	keyPolicy
+
+	effective rotation.Effective
 }
 
 // adopted is a key made by a person that a rotation will replace.
@@ -110,7 +120,7 @@ func (c *cli) plan(ctx context.Context, o jobs.Order, output string, detailed bo
 		return err
 	}
 	defer a.close(ctx)
-	report := &planReport{Trigger: string(o.Trigger), StartedAt: time.Now().UTC(), Actions: []planAction{}, Warnings: []string{}}
+	report := &planReport{Trigger: string(o.Trigger), StartedAt: time.Now().UTC(), Actions: []planAction{}, Warnings: []string{}, Policies: []projectPolicy{}}
 	err = a.runner.Survey(ctx, o, func(s jobs.Surveyed) { report.add(a.runner, o, s) })
 	report.FinishedAt = time.Now().UTC()
 	if err != nil && report.Projects == 0 {
@@ -158,8 +168,11 @@ func (r *planReport) add(runner *jobs.Runner, o jobs.Order, s jobs.Surveyed) {
 	r.Projects++
 	r.Keys += len(s.Plan.Keys)
 	r.matched = r.matched || jobs.Matches(o, s.Plan)
-	for _, w := range append(s.Problems, s.Plan.Warnings...) {
+	for _, w := range append(s.Policy.Problems, s.Plan.Warnings...) {
 		r.Warnings = append(r.Warnings, s.Project.ID+": "+w)
+	}
+	if s.Policy.ByLabel() {
+		r.Policies = append(r.Policies, projectPolicy{s.Project.ID, newKeyPolicy(s.Policy), s.Policy})
 	}
 	for _, step := range s.Plan.Steps {
 		*r.counter(step.Action)++
@@ -202,6 +215,7 @@ func (r *planReport) sort() {
 	slices.SortFunc(r.adopted, func(a, b adopted) int {
 		return strings.Compare(a.project+"\x00"+a.credential, b.project+"\x00"+b.credential)
 	})
+	slices.SortFunc(r.Policies, func(a, b projectPolicy) int { return strings.Compare(a.ProjectID, b.ProjectID) })
 	slices.Sort(r.Warnings)
 }
 
@@ -230,6 +244,9 @@ func planTable(w io.Writer, r *planReport) error {
 			return err //nolint:wrapcheck // as above
 		}
 		fmt.Fprintln(w)
+	}
+	for _, p := range r.Policies {
+		fmt.Fprintln(w, "policy of "+plain(p.ProjectID)+": "+p.effective.String())
 	}
 	for _, warning := range r.Warnings {
 		fmt.Fprintln(w, "warning: "+plain(warning))

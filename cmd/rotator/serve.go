@@ -41,7 +41,8 @@ GET /healthz, /readyz and /metrics are answered at ROTATOR_LISTEN. What cannot
 be reached at the start is waited for; /readyz says what that is.
 
 SIGHUP makes it read --env-file files and NAME_FILE files again: policy, scope,
-schedule, limits, log level and webhook change at once, and it says what needs a restart.
+schedule, limits, log level and webhook change at once, and it says what needs
+a restart.
 
 SIGTERM ends it: no new key is begun, the one in hand has
 ROTATOR_SHUTDOWN_TIMEOUT; a second signal ends it at once, and the next run

@@ -126,15 +126,15 @@ func (w *work) opening(ctx context.Context, v *view, plan rotation.Plan) error {
 // policy records that the project's policy is another than at the last look,
 // labels that change nothing included, and reports those.
 func (w *work) policy(ctx context.Context, v *view) error {
-	now := strings.Join(append([]string{describe(v.Policy)}, v.problems...), "; ")
-	for _, problem := range v.problems {
+	now := strings.Join(append([]string{describe(v.Policy)}, v.effective.Problems...), "; ")
+	for _, problem := range v.effective.Problems {
 		w.note(Result{Action: Skipped, Error: Text(problem), cause: causeNotice})
 	}
 	if now = call.Clean(now, 2000); now == w.lease.Project.Policy {
 		return nil
 	}
 	e := event(ctx, audit.PolicyChanged)
-	e.Policy, e.Reason = describe(v.Policy), strings.Join(v.problems, "; ")
+	e.Policy, e.Reason = describe(v.Policy), strings.Join(v.effective.Problems, "; ")
 	e.MaxAgeS, e.OverlapS = int64(v.Policy.MaxAge.Seconds()), wholeSeconds(v.Policy.Overlap)
 	return commit(ctx, w.Log, audit.Entry{Events: []audit.Event{e}, Update: w.lease.Policy(now)})
 }
