@@ -161,30 +161,47 @@ func TestSources(t *testing.T) {
 		said    string
 	}{
 		"none": {
-			base, nil, "", rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"}, false,
+			base, nil, "",
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			false,
 			"max age 90d (ROTATOR_MAX_AGE), overlap 7d (ROTATOR_OVERLAP), margin 2d (derived)",
 		},
 		"margin": {chosen, nil, "", rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "ROTATOR_MARGIN"}, false, "margin 2d (ROTATOR_MARGIN)"},
 		"stricter": {
-			base, map[string]string{"rotator.max-age": "30d", "rotator.overlap": "1d", "rotator.exclude": "true"}, rotation.LabelsStricter,
-			rotation.Source{MaxAge: age, Overlap: "ROTATOR_OVERLAP", Margin: "derived"}, true, "max age 30d (label rotator.max-age), overlap 7d (ROTATOR_OVERLAP)",
+			base,
+			map[string]string{"rotator.max-age": "30d", "rotator.overlap": "1d", "rotator.exclude": "true"},
+			rotation.LabelsStricter,
+			rotation.Source{MaxAge: age, Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			true, "max age 30d (label rotator.max-age), overlap 7d (ROTATOR_OVERLAP)",
 		},
 		"longer": {
-			base, map[string]string{"rotator.max-age": "120d"}, rotation.LabelsStricter,
-			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"}, false, "max age 90d (ROTATOR_MAX_AGE)",
+			base,
+			map[string]string{"rotator.max-age": "120d"},
+			rotation.LabelsStricter,
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			false, "max age 90d (ROTATOR_MAX_AGE)",
 		},
 		"any": {
-			base, map[string]string{"rotator.max-age": "120d", "rotator.overlap": "1d", "rotator.exclude": "true"}, rotation.LabelsAny,
-			rotation.Source{MaxAge: age, Overlap: overlap, Margin: "derived", Exclude: "label rotator.exclude"}, true,
+			base,
+			map[string]string{"rotator.max-age": "120d", "rotator.overlap": "1d", "rotator.exclude": "true"},
+			rotation.LabelsAny,
+			rotation.Source{MaxAge: age, Overlap: overlap, Margin: "derived", Exclude: "label rotator.exclude"},
+			true,
 			"excluded (label rotator.exclude); max age 120d (label rotator.max-age), overlap 1d (label rotator.overlap)",
 		},
 		"same as set": {
-			base, map[string]string{"rotator.overlap": "7d"}, rotation.LabelsAny,
-			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: overlap, Margin: "derived"}, true, "overlap 7d (label rotator.overlap)",
+			base,
+			map[string]string{"rotator.overlap": "7d"},
+			rotation.LabelsAny,
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: overlap, Margin: "derived"},
+			true, "overlap 7d (label rotator.overlap)",
 		},
 		"breaks": {
-			base, map[string]string{"rotator.max-age": "15d"}, "",
-			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"}, false, "max age 90d (ROTATOR_MAX_AGE)",
+			base,
+			map[string]string{"rotator.max-age": "15d"},
+			"",
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			false, "max age 90d (ROTATOR_MAX_AGE)",
 		},
 	}
 	for name, test := range tests {
