@@ -52,11 +52,16 @@ func (r *Runner) Survey(ctx context.Context, o Order, visit func(Surveyed)) erro
 
 func (l *looker) survey(ctx context.Context, p state.Project) Surveyed {
 	s := Surveyed{Project: rotation.Project{ID: p.ID, Name: p.Name, Labels: p.Labels}}
+	s.Policy = rotation.ApplyLabels(l.Policy, p.Labels, l.Labels)
 	ctx = within(ctx, func(sc *scope) { sc.project = p.ID })
 	if s.Err = checkID(p.ID); s.Err != nil {
 		return s
 	}
 	v, err := l.look(ctx, p)
+	if l.notReady(p, err) {
+		s.Now, s.Plan.Warnings = l.Now(), []string{notReady}
+		return s
+	}
 	if err != nil {
 		s.Err = err
 		return s
