@@ -37,6 +37,7 @@ type app struct {
 	anchors *audit.Anchors // nil in an app that changes nothing
 	secrets *vault.Store
 	metrics *metrics.Metrics // nil but in the daemon
+	news    *notifier        // the same
 }
 
 // needsOfRun is what run-now, plan and keys use.

@@ -131,7 +131,7 @@ func (c *config) checkPolicy(problems *configError, now time.Time) {
 		problems.add("ROTATOR_SCHEDULE", fmt.Sprintf("%q: %v", s.Schedule, err), "write five cron fields, or for example @hourly or @every 6h")
 		return
 	}
-	c.Policy = rotation.Policy{MaxAge: s.MaxAge, Overlap: s.Overlap, Margin: c.margin(now), Adopt: rotation.Adopt(s.Adopt)}
+	c.Policy = rotation.Policy{MaxAge: s.MaxAge, Overlap: s.Overlap, Margin: c.margin(now), MarginSet: s.Margin != nil, Adopt: rotation.Adopt(s.Adopt)}
 	if err := c.Policy.Validate(); err != nil && !problems.names("ROTATOR_MAX_AGE", "ROTATOR_OVERLAP", "ROTATOR_MARGIN", "ROTATOR_JITTER", "SINCH_VERIFY_TIMEOUT") {
 		problems.add("ROTATOR_MAX_AGE", err.Error(), "")
 	}

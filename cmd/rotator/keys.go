@@ -39,6 +39,23 @@ type keyPolicy struct {
 	MaxAgeSeconds  int64 `json:"max_age_seconds"`
 	OverlapSeconds int64 `json:"overlap_seconds"`
 	MarginSeconds  int64 `json:"margin_seconds"`
+	// Source says where each of them comes from.
+	Source policySource `json:"source"`
+}
+
+// policySource is rotation.Source, with null for what is not.
+type policySource struct {
+	MaxAge  string    `json:"max_age"`
+	Overlap string    `json:"overlap"`
+	Margin  string    `json:"margin"`
+	Exclude jobs.Text `json:"exclude"` // the label that excludes the project
+}
+
+func newKeyPolicy(e rotation.Effective) keyPolicy {
+	return keyPolicy{
+		int64(e.MaxAge.Seconds()), int64(e.Overlap.Seconds()), int64(e.Margin.Seconds()),
+		policySource{e.Source.MaxAge, e.Source.Overlap, e.Source.Margin, jobs.Text(e.Source.Exclude)},
+	}
 }
 
 func (c *cli) keysCommand() *cobra.Command {
@@ -104,7 +121,7 @@ func newKeyRow(r *jobs.Runner, s jobs.Surveyed, k rotation.KeyView) keyRow {
 		KeyID: k.ID, DisplayName: k.DisplayName, State: k.State,
 		CreatedAt: k.CreatedAt.UTC(), AgeSeconds: int64(s.Now.Sub(k.CreatedAt).Seconds()),
 		DueAt: optional(k.DueAt), Deadline: optional(k.Deadline), RetireAt: optional(k.RetireAt),
-		Policy: keyPolicy{int64(s.Policy.MaxAge.Seconds()), int64(s.Policy.Overlap.Seconds()), int64(s.Policy.Margin.Seconds())},
+		Policy: newKeyPolicy(s.Policy),
 	}
 	if k.InScope {
 		row.VaultPath = jobs.Text(r.VaultPath(s.Project.ID, k.Credential))
@@ -127,12 +144,14 @@ func keysCSV(w io.Writer, rows []keyRow) error {
 	_ = out.Write([]string{ // errors are kept for Error
 		"project_id", "project_name", "credential", "key_id", "display_name", "state",
 		"created_at", "age_seconds", "due_at", "deadline", "retire_at", "vault_path", "max_age_seconds", "overlap_seconds", "margin_seconds",
+		"max_age_source", "overlap_source", "margin_source", "exclude_source",
 	})
 	for _, r := range rows {
 		_ = out.Write([]string{
 			cell(r.ProjectID), cell(r.ProjectName), cell(r.Credential), cell(r.KeyID), cell(r.DisplayName), string(r.State),
 			r.CreatedAt.Format(time.RFC3339), strconv.FormatInt(r.AgeSeconds, 10), stamp(r.DueAt), stamp(r.Deadline), stamp(r.RetireAt), cell(string(r.VaultPath)),
 			strconv.FormatInt(r.Policy.MaxAgeSeconds, 10), strconv.FormatInt(r.Policy.OverlapSeconds, 10), strconv.FormatInt(r.Policy.MarginSeconds, 10),
+			r.Policy.Source.MaxAge, r.Policy.Source.Overlap, r.Policy.Source.Margin, string(r.Policy.Source.Exclude),
 		})
 	}
 	out.Flush()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -33,6 +34,10 @@ type planReport struct {
 	Refused        int          `json:"refused"`
 	Actions        []planAction `json:"actions"`
 	Warnings       []string     `json:"warnings"`
+	// EstimatedSeconds is how long a run would take at the present limits.
+	EstimatedSeconds int64 `json:"estimated_seconds"`
+	// Policies are those of projects where labels have a say.
+	Policies []projectPolicy `json:"policies"`
 
 	adopted []adopted
 	matched bool
@@ -53,6 +58,14 @@ type planAction struct {
 	Error      jobs.Text       `json:"error"`
 }
 
+// projectPolicy is what is in force in a project, and why.
+type projectPolicy struct {
+	ProjectID string `json:"project_id"`
+	keyPolicy
+
+	effective rotation.Effective
+}
+
 // adopted is a key made by a person that a rotation will replace.
 type adopted struct {
 	project, credential, key string
@@ -69,7 +82,8 @@ func (c *cli) planCommand() *cobra.Command {
 		Long: `Looks at every project as a run would and prints the steps that are due, each
 with its reason. Keys made by people that rotator would adopt are listed
 apart, with the time at which they would be deleted: their consumers must read
-from Vault before then.`,
+from Vault before then. The last line says how long the run would take at the
+present rate limits.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneOf("-o", output, "table", "json"); err != nil {
@@ -110,7 +124,7 @@ func (c *cli) plan(ctx context.Context, o jobs.Order, output string, detailed bo
 		return err
 	}
 	defer a.close(ctx)
-	report := &planReport{Trigger: string(o.Trigger), StartedAt: time.Now().UTC(), Actions: []planAction{}, Warnings: []string{}}
+	report := &planReport{Trigger: string(o.Trigger), StartedAt: time.Now().UTC(), Actions: []planAction{}, Warnings: []string{}, Policies: []projectPolicy{}}
 	err = a.runner.Survey(ctx, o, func(s jobs.Surveyed) { report.add(a.runner, o, s) })
 	report.FinishedAt = time.Now().UTC()
 	if err != nil && report.Projects == 0 {
@@ -120,6 +134,7 @@ func (c *cli) plan(ctx context.Context, o jobs.Order, output string, detailed bo
 		report.Warnings = append(report.Warnings, jobs.Message(err))
 		report.Failed++
 	}
+	report.EstimatedSeconds = int64(math.Ceil(report.forecast().estimate(a.cfg.Sinch, report.FinishedAt.Sub(report.StartedAt)).Seconds()))
 	report.sort()
 	show := planTable
 	if output == "json" {
@@ -158,8 +173,11 @@ func (r *planReport) add(runner *jobs.Runner, o jobs.Order, s jobs.Surveyed) {
 	r.Projects++
 	r.Keys += len(s.Plan.Keys)
 	r.matched = r.matched || jobs.Matches(o, s.Plan)
-	for _, w := range append(s.Problems, s.Plan.Warnings...) {
+	for _, w := range append(s.Policy.Problems, s.Plan.Warnings...) {
 		r.Warnings = append(r.Warnings, s.Project.ID+": "+w)
+	}
+	if s.Policy.ByLabel() {
+		r.Policies = append(r.Policies, projectPolicy{s.Project.ID, newKeyPolicy(s.Policy), s.Policy})
 	}
 	for _, step := range s.Plan.Steps {
 		*r.counter(step.Action)++
@@ -202,6 +220,7 @@ func (r *planReport) sort() {
 	slices.SortFunc(r.adopted, func(a, b adopted) int {
 		return strings.Compare(a.project+"\x00"+a.credential, b.project+"\x00"+b.credential)
 	})
+	slices.SortFunc(r.Policies, func(a, b projectPolicy) int { return strings.Compare(a.ProjectID, b.ProjectID) })
 	slices.Sort(r.Warnings)
 }
 
@@ -231,11 +250,14 @@ func planTable(w io.Writer, r *planReport) error {
 		}
 		fmt.Fprintln(w)
 	}
+	for _, p := range r.Policies {
+		fmt.Fprintln(w, "policy of "+plain(p.ProjectID)+": "+p.effective.String())
+	}
 	for _, warning := range r.Warnings {
 		fmt.Fprintln(w, "warning: "+plain(warning))
 	}
-	_, err := fmt.Fprintf(w, "%d projects, %d keys: %d to rotate, %d to retire, %d orphans to delete, %d skipped, %d refused, %d not looked at\n",
-		r.Projects, r.Keys, r.Rotated, r.Retired, r.OrphansDeleted, r.Skipped, r.Refused, r.Failed)
+	_, err := fmt.Fprintf(w, "%d projects, %d keys: %d to rotate, %d to retire, %d orphans to delete, %d skipped, %d refused, %d not looked at\n%s",
+		r.Projects, r.Keys, r.Rotated, r.Retired, r.OrphansDeleted, r.Skipped, r.Refused, r.Failed, r.estimateLine())
 	return err //nolint:wrapcheck // as above
 }
 

@@ -24,10 +24,13 @@ var (
 		"project_id": "text", "credential": "string", "rotation_id": "rotation?", "old_key_id": "text?",
 		"new_key_id": "text?", "vault_path": "text?", "error": "text?",
 	}
+	policyFields = map[string]string{
+		"max_age_seconds": "count", "overlap_seconds": "count", "margin_seconds": "count", "source": "source",
+	}
 	shapes = map[string]map[string]string{
 		"report": with(counterFields, "run_id", "uuid", "trigger", "manual|compromised|schedule", "results", "[result]"),
 		"result": with(actionFields, "action", "rotated|retired|orphan_deleted|skipped|failed|refused"),
-		"plan":   with(counterFields, "run_id", "null", "trigger", "manual|compromised|schedule", "actions", "[step]", "warnings", "[text]"),
+		"plan":   with(counterFields, "run_id", "null", "trigger", "manual|compromised|schedule", "actions", "[step]", "warnings", "[text]", "policies", "[in-force]"),
 		"step":   with(actionFields, "action", "rotate|retire|delete_orphan|skip|refuse", "reason", "text", "due_at", "time?", "deadline", "time?"),
 		"key": {
 			"project_id": "text", "project_name": "string", "credential": "string", "key_id": "text", "display_name": "string",
@@ -35,7 +38,9 @@ var (
 			"created_at": "time", "age_seconds": "count", "due_at": "time?", "deadline": "time?", "retire_at": "time?",
 			"vault_path": "text?", "policy": "policy",
 		},
-		"policy": {"max_age_seconds": "count", "overlap_seconds": "count", "margin_seconds": "count"},
+		"policy":   policyFields,
+		"in-force": with(policyFields, "project_id", "text"),
+		"source":   {"max_age": "text", "overlap": "text", "margin": "text", "exclude": "text?"},
 	}
 	patterns = map[string]*regexp.Regexp{
 		"uuid":     regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`),

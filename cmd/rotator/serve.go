@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -40,7 +41,8 @@ GET /healthz, /readyz and /metrics are answered at ROTATOR_LISTEN. What cannot
 be reached at the start is waited for; /readyz says what that is.
 
 SIGHUP makes it read --env-file files and NAME_FILE files again: policy, scope,
-schedule, limits and log level change at once, and it says what needs a restart.
+schedule, limits, log level and webhook change at once, and it says what needs
+a restart.
 
 SIGTERM ends it: no new key is begun, the one in hand has
 ROTATOR_SHUTDOWN_TIMEOUT; a second signal ends it at once, and the next run
@@ -70,11 +72,20 @@ func (c *cli) serve(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	a, err := c.openPatiently(ctx, board, m, logger)
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("finding out this host's name: %w", err)
+	}
+	news := notify(cfg, host, m, logger) //nolint:contextcheck // what is left when ctx ends is still delivered
+	defer news.sender.Close()
+	a, err := c.openPatiently(ctx, board, news, m, logger)
 	if a == nil || err != nil {
 		return err
 	}
 	defer a.close(ctx)
+	defer news.sender.Close() // before the database is
+	a.news = news
+	news.opened(a.store)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.serve(ctx, board, c.reloads(ctx, a, hangups))
@@ -102,7 +113,7 @@ func (a *app) serve(ctx context.Context, board *health.Board, changes <-chan job
 	d := &jobs.Daemon{
 		Runner: a.runner, Schedule: a.cfg.Schedule, Jitter: a.cfg.Rotation.Jitter,
 		Alive: board.Alive, Prepare: a.replay, Changes: changes,
-		Ended: func(r *jobs.Report, err error) { last.set(err); a.count(r, err) },
+		Ended: func(r *jobs.Report, err error) { last.set(err); a.count(r, err); a.news.ended(r, err) },
 	}
 	d.Serve(ctx)
 	a.logger.InfoContext(ctx, "stopped")
@@ -110,7 +121,7 @@ func (a *app) serve(ctx context.Context, board *health.Board, changes <-chan job
 
 // openPatiently opens the app as soon as everything it needs is there. It
 // returns neither app nor error when ctx ends before.
-func (c *cli) openPatiently(ctx context.Context, board *health.Board, m *metrics.Metrics, logger *slog.Logger) (*app, error) {
+func (c *cli) openPatiently(ctx context.Context, board *health.Board, news *notifier, m *metrics.Metrics, logger *slog.Logger) (*app, error) {
 	for pause := firstWait; ctx.Err() == nil; pause = min(2*pause, lastWait) {
 		board.Alive()
 		a, err := c.open(ctx, false, m)
@@ -122,6 +133,7 @@ func (c *cli) openPatiently(ctx context.Context, board *health.Board, m *metrics
 		}
 		said := text(err)
 		board.Waiting(said)
+		news.ended(nil, err)
 		logger.ErrorContext(ctx, "cannot start yet", "err", said, "again_in", pause.String())
 		_ = sleep(ctx, pause) // ctx is looked at above
 	}

@@ -12,7 +12,11 @@ import (
 	"rotator/internal/jobs"
 )
 
-// live are the variables that change without a restart, beside LOG_LEVEL.
+// webhookURL is the variable that changes beside the runs.
+const webhookURL = "ROTATOR_WEBHOOK_URL"
+
+// live are the variables that change without a restart, beside LOG_LEVEL and
+// the webhook.
 var live = []string{
 	"ROTATOR_INCLUDE", "ROTATOR_EXCLUDE", "ROTATOR_MAX_AGE", "ROTATOR_OVERLAP", "ROTATOR_MARGIN", "ROTATOR_ADOPT", "ROTATOR_LABELS",
 	"ROTATOR_ONBOARD", "ROTATOR_SCHEDULE", "ROTATOR_TIMEZONE", "ROTATOR_JITTER", "ROTATOR_RECHECK",
@@ -45,7 +49,12 @@ func (c *cli) reloads(ctx context.Context, a *app, hangups <-chan os.Signal) <-c
 				continue
 			}
 			changed, restart := differences(now, cfg)
-			a.logger.InfoContext(ctx, "configuration read again", "changed", changed, "needs_restart", restart)
+			said := changed
+			if !now.Run.WebhookURL.Equal(cfg.Run.WebhookURL) {
+				a.news.use(cfg.Run.WebhookURL)
+				said = append(slices.Clone(changed), webhookURL)
+			}
+			a.logger.InfoContext(ctx, "configuration read again", "changed", said, "needs_restart", restart)
 			now = cfg
 			if len(changed) == 0 {
 				continue
@@ -66,7 +75,7 @@ func differences(before, after *config) (changed, restart []string) {
 	was, is := before.values(), after.values()
 	for _, name := range slices.Sorted(maps.Keys(is)) {
 		switch {
-		case was[name] == is[name], name == "LOG_LEVEL":
+		case was[name] == is[name], name == "LOG_LEVEL", name == webhookURL:
 		case slices.Contains(live, name):
 			changed = append(changed, name)
 		default:

@@ -57,20 +57,21 @@ func (s *run) list(ctx context.Context, turn *state.Discovery) error {
 		page = page[:0]
 		return err //nolint:wrapcheck // state says what it was doing
 	}
+	var wrong []Result
 	for sub, err := range s.Directory.Subprojects(ctx, s.Parent) {
 		if err != nil {
 			if fatal(err) {
 				return fmt.Errorf("listing subprojects: %w", err)
 			}
 			s.known = true
-			s.report.add(Result{ProjectID: s.Parent, Action: Failed, Error: Text(call.Sanitize("listing subprojects: " + err.Error())), Step: "discover"})
+			wrong = append(wrong, Result{ProjectID: s.Parent, Action: Failed, Error: Text(call.Sanitize("listing subprojects: " + err.Error())), Step: "discover"})
 			break
 		}
 		if sub.Deleted || sub.ID == s.Parent {
 			continue
 		}
 		if err := checkID(sub.ID); err != nil {
-			s.report.add(Result{ProjectID: call.Sanitize(sub.ID), Action: Failed, Error: Text(err.Error()), Step: "discover"})
+			wrong = append(wrong, Result{ProjectID: call.Sanitize(sub.ID), Action: Failed, Error: Text(err.Error()), Step: "discover"})
 			continue
 		}
 		page = append(page, discovered(sub))
@@ -83,11 +84,24 @@ func (s *run) list(ctx context.Context, turn *state.Discovery) error {
 	if err := flush(); err != nil {
 		return err
 	}
+	if err := s.listed(ctx, wrong); err != nil {
+		return err
+	}
 	if s.known {
 		return nil
 	}
 	_, err := s.State.Vanished(ctx, s.report.StartedAt)
 	return err //nolint:wrapcheck // as above
+}
+
+// listed reports what is wrong with the list of projects.
+func (s *run) listed(ctx context.Context, wrong []Result) error {
+	s.report.add(wrong...)
+	var found []state.Problem
+	for _, r := range wrong {
+		found = append(found, problems([]Result{r})...)
+	}
+	return s.State.Listed(ctx, found) //nolint:wrapcheck // state says what it was doing
 }
 
 // plainID is what a project id may look like to be a part of a URL, of a Vault

@@ -25,10 +25,10 @@ type looker struct {
 // view is what one look at a project showed.
 type view struct {
 	rotation.Facts
-	failures map[string]int // failed attempts in a row, by credential
-	versions map[string]int // newest version, by credential, for check-and-set
-	problems []string       // labels that change nothing, and why
-	known    []string       // ids of keys that were listed before
+	failures  map[string]int // failed attempts in a row, by credential
+	versions  map[string]int // newest version, by credential, for check-and-set
+	effective rotation.Effective
+	known     []string // ids of keys that were listed before
 }
 
 // look gathers the facts about a project.
@@ -67,9 +67,9 @@ func (v *view) block(guard, reason string) {
 
 // label applies the subproject's labels to policy and scope.
 func (l *looker) label(v *view) {
-	var excluded bool
-	v.Policy, excluded, v.problems = rotation.ApplyLabels(l.Policy, v.Project.Labels, l.Labels)
-	if !excluded {
+	v.effective = rotation.ApplyLabels(l.Policy, v.Project.Labels, l.Labels)
+	v.Policy = v.effective.Policy
+	if !v.effective.Excluded {
 		v.Scope = l.Scope
 	}
 }

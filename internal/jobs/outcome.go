@@ -53,6 +53,11 @@ func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error)
 		delete(w.tried, tried{s.Action, s.Credential, s.Key.ID})
 		return nil
 	}
+	first := s.Action == rotation.Rotate && s.Key.ID == "" && stepOf(err) == "create"
+	if first && w.notReady(w.lease.Project, err) && !lostForGood(ctx, err) {
+		w.skip(s, notReady, causeNone)
+		return nil
+	}
 	why := w.why(ctx, err)
 	if w.failed == nil && !errors.Is(why, errStopped) {
 		w.failed = err
@@ -81,8 +86,8 @@ func (w *work) conclude(ctx context.Context, err error) {
 	if err != nil {
 		r := Result{Action: Failed, Error: Text(message(err)), Step: stepOf(err)}
 		switch {
-		case w.notReady(err):
-			r.Action, r.Error = Skipped, "the subproject is younger than a minute and not ready yet; the next run takes it up"
+		case w.notReady(p, err):
+			r.Action, r.Error = Skipped, notReady
 		case errors.Is(err, errLeaseLost):
 			r.Action, r.cause = Skipped, causeBusy // somebody else works on it, or will
 		case errors.Is(err, errStopped):
@@ -105,6 +110,7 @@ func (w *work) conclude(ctx context.Context, err error) {
 	if w.failed != nil {
 		end.Step, end.Error = stepOf(w.failed), message(w.failed)
 	}
+	w.problems(&end, err == nil && !w.unfinished)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Lease)
 	defer cancel()
 	if err := w.State.Release(ctx, w.lease, end); err != nil {
@@ -146,13 +152,12 @@ func (w *work) nextCheck() time.Time {
 
 // notReady reports a refusal that a subproject's youth explains, as far as
 // the clocks agree.
-func (w *work) notReady(err error) bool {
-	created := w.lease.Project.CreatedAt
-	if created == nil {
+func (r *Runner) notReady(p state.Project, err error) bool {
+	if p.CreatedAt == nil {
 		return false
 	}
-	age := w.Now().Sub(*created)
-	return age < settleDelay && age > -w.MaxSkew && (errors.Is(err, sinch.ErrForbidden) || errors.Is(err, sinch.ErrNotFound))
+	age := r.Now().Sub(*p.CreatedAt)
+	return age < settleDelay && age > -r.MaxSkew && (errors.Is(err, sinch.ErrForbidden) || errors.Is(err, sinch.ErrNotFound))
 }
 
 // Matches reports whether what the order names is in this project.
@@ -174,3 +179,6 @@ func Matches(o Order, plan rotation.Plan) bool {
 // settleDelay is how young a subproject may be for a refusal to mean "not
 // ready yet" (SINCH.md section 3).
 const settleDelay = time.Minute
+
+// notReady is what is said of such a subproject.
+const notReady = "the subproject is younger than a minute and not ready yet; the next run takes it up"

@@ -25,6 +25,7 @@ type work struct {
 	failed   error  // first failure, for the project's back-off
 	rotation string // id of the latest attempt
 
+	unfinished  bool      // steps are left because the process is to stop
 	resolved    bool      // whether no intent is open any more
 	resolvedSeq int64     // of the log: no older intent is open
 	next        time.Time // look again by then
@@ -128,15 +129,15 @@ func (w *work) opening(ctx context.Context, v *view, plan rotation.Plan) error {
 // policy records that the project's policy is another than at the last look,
 // labels that change nothing included, and reports those.
 func (w *work) policy(ctx context.Context, v *view) error {
-	now := strings.Join(append([]string{describe(v.Policy)}, v.problems...), "; ")
-	for _, problem := range v.problems {
+	now := strings.Join(append([]string{describe(v.Policy)}, v.effective.Problems...), "; ")
+	for _, problem := range v.effective.Problems {
 		w.note(Result{Action: Skipped, Error: Text(problem), cause: causeNotice})
 	}
 	if now = call.Clean(now, 2000); now == w.lease.Project.Policy {
 		return nil
 	}
 	e := event(ctx, audit.PolicyChanged)
-	e.Policy, e.Reason = describe(v.Policy), strings.Join(v.problems, "; ")
+	e.Policy, e.Reason = describe(v.Policy), strings.Join(v.effective.Problems, "; ")
 	e.MaxAgeS, e.OverlapS = int64(v.Policy.MaxAge.Seconds()), wholeSeconds(v.Policy.Overlap)
 	return commit(ctx, w.Log, audit.Entry{Events: []audit.Event{e}, Update: w.lease.Policy(now)})
 }
@@ -150,6 +151,7 @@ func (w *work) take(ctx context.Context, v *view, plan rotation.Plan) (again boo
 		}
 		if w.stopping() {
 			w.cutShort.Store(true)
+			w.unfinished = true
 			return false, nil
 		}
 		id := tried{step.Action, step.Credential, step.Key.ID}

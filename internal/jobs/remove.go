@@ -53,7 +53,7 @@ func (w *work) decideAgain(ctx context.Context, fresh *view, s rotation.Step) er
 		if guard, reason, ok := rotation.GuardDelete(fresh.Facts, s.Key); !ok {
 			return w.refuse(ctx, s, guard, reason)
 		}
-		return traced(ctx, "delete", func(ctx context.Context) error { return w.delete(ctx, s) })
+		return traced(ctx, "delete", func(ctx context.Context) error { return w.delete(ctx, fresh.Policy, s) })
 	}
 	return errMovedOn
 }
@@ -89,7 +89,7 @@ func (w *work) destroyVersions(ctx context.Context, v *view, path string, s rota
 const maxConfirms = 5
 
 // delete deletes the key, confirms that it is gone, and records it.
-func (w *work) delete(ctx context.Context, s rotation.Step) error {
+func (w *work) delete(ctx context.Context, p rotation.Policy, s rotation.Step) error {
 	project := w.lease.Project.ID
 	if err := w.Keys.DeleteKey(ctx, project, s.Key.ID); err != nil {
 		return failedAt("delete", fmt.Errorf("deleting access key %s: %w", s.Key.ID, err))
@@ -109,17 +109,17 @@ func (w *work) delete(ctx context.Context, s rotation.Step) error {
 			return failedAt("delete", err)
 		}
 	}
-	return w.deleted(ctx, s)
+	return w.deleted(ctx, p, s)
 }
 
-func (w *work) deleted(ctx context.Context, s rotation.Step) error {
+func (w *work) deleted(ctx context.Context, p rotation.Policy, s rotation.Step) error {
 	kind, action := audit.KeyRetired, Retired
 	if s.Action == rotation.DeleteOrphan {
 		kind, action = audit.KeyOrphanDeleted, OrphanDeleted
 	}
 	e := event(ctx, kind)
 	e.Key, e.DisplayName, e.KeyCreatedAt = s.Key.ID, s.Key.DisplayName, s.Key.CreatedAt.UTC()
-	e.Reason, e.MaxAgeS = because(ctx, s.Reason), int64(w.Policy.MaxAge.Seconds())
+	e.Reason, e.MaxAgeS = because(ctx, s.Reason), int64(p.MaxAge.Seconds())
 	err := commit(ctx, w.Log, audit.Entry{Events: []audit.Event{e}, Update: w.lease.KeyGone(s.Key.ID)})
 	if err != nil {
 		return failedAt("delete", err)

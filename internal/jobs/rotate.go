@@ -103,7 +103,7 @@ func (a *attempt) createOnce(ctx context.Context) error {
 	}
 	planned := event(ctx, audit.RotationPlanned)
 	planned.Reason, planned.DisplayName = because(ctx, a.step.Reason), name
-	planned.MaxAgeS, planned.OverlapS = int64(a.Policy.MaxAge.Seconds()), wholeSeconds(a.step.Overlap)
+	planned.MaxAgeS, planned.OverlapS = int64(a.policy.MaxAge.Seconds()), wholeSeconds(a.step.Overlap)
 	err = commit(ctx, a.Log, audit.Entry{Events: append(events, planned), Update: a.lease.PlanRotation(state.NewRotation{
 		ID: id, Credential: a.step.Credential, DisplayName: call.Clean(name, 1024), OldKeyID: a.step.Key.ID,
 		Trigger: string(a.step.Trigger), Reason: call.Clean(planned.Reason, 1024), Actor: a.Actor, Run: a.run.id, Overlap: a.step.Overlap,

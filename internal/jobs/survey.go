@@ -15,12 +15,11 @@ import (
 
 // Surveyed is what a look at one project showed, and what a run would do.
 type Surveyed struct {
-	Project  rotation.Project
-	Policy   rotation.Policy
-	Now      time.Time
-	Plan     rotation.Plan
-	Problems []string // labels that change nothing, and why
-	Err      error    // why the project could not be looked at; the rest is empty then
+	Project rotation.Project
+	Policy  rotation.Effective
+	Now     time.Time
+	Plan    rotation.Plan
+	Err     error // why the project could not be looked at; the rest is empty then
 }
 
 // Survey looks at projects as a run would, without leases and without
@@ -55,17 +54,22 @@ func (r *Runner) Survey(ctx context.Context, o Order, visit func(Surveyed)) (err
 }
 
 func (l *looker) survey(ctx context.Context, p state.Project) Surveyed {
-	s := Surveyed{Project: rotation.Project{ID: p.ID, Name: p.Name, Labels: p.Labels}, Policy: l.Policy}
+	s := Surveyed{Project: rotation.Project{ID: p.ID, Name: p.Name, Labels: p.Labels}}
+	s.Policy = rotation.ApplyLabels(l.Policy, p.Labels, l.Labels)
 	ctx = within(ctx, func(sc *scope) { sc.project = p.ID })
 	if s.Err = checkID(p.ID); s.Err != nil {
 		return s
 	}
 	v, err := l.look(ctx, p)
+	if l.notReady(p, err) {
+		s.Now, s.Plan.Warnings = l.Now(), []string{notReady}
+		return s
+	}
 	if err != nil {
 		s.Err = err
 		return s
 	}
-	s.Policy, s.Now, s.Plan, s.Problems = v.Policy, v.Now, rotation.Decide(v.Facts), v.problems
+	s.Policy, s.Now, s.Plan = v.effective, v.Now, rotation.Decide(v.Facts)
 	return s
 }
 

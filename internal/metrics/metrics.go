@@ -17,6 +17,7 @@
 //	rotator_api_request_duration_seconds     histogram  service, operation         seconds from sending to the whole answer
 //	rotator_audit_append_duration_seconds    histogram                             seconds until a batch of audit events was committed
 //	rotator_audit_checkpoint_age_seconds     gauge                                 seconds since the newest checkpoint; absent before
+//	rotator_webhook_deliveries_total         counter    result                     messages to the webhook: ok, failed
 //
 // The first six are the installation's, read from its database at scrape time:
 // each replica tells the same, and none of them if the database cannot be
@@ -70,6 +71,7 @@ type Metrics struct {
 	requests    *prometheus.CounterVec
 	latency     *prometheus.HistogramVec
 	appends     prometheus.Histogram
+	webhook     *prometheus.CounterVec
 }
 
 // New returns Metrics. Steps are those at which rotations may fail: their
@@ -85,12 +87,15 @@ func New(logger *slog.Logger, steps []string) *Metrics {
 		requests:    counter("api_requests_total", "Attempted HTTP requests to Sinch and Vault, by HTTP status; none if no answer came.", "service", "operation", "code"),
 		latency:     prometheus.NewHistogramVec(histogram("api_request_duration_seconds", "How long HTTP requests took, whole answer included, in seconds.", latencies()), []string{"service", "operation"}),
 		appends:     prometheus.NewHistogram(histogram("audit_append_duration_seconds", "How long it took to commit a batch of audit events, in seconds.", prometheus.ExponentialBuckets(0.0005, 2, 15))),
+		webhook:     counter("webhook_deliveries_total", "Messages to the webhook that ended, by result (ok, failed).", "result"),
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.rotations, m.deletions, m.lastSuccess, m.runs, m.requests, m.latency, m.appends,
+		m.rotations, m.deletions, m.lastSuccess, m.runs, m.requests, m.latency, m.appends, m.webhook,
 	)
 	m.rotations.WithLabelValues(resultRotated, stepDone)
+	m.webhook.WithLabelValues(resultOK)
+	m.webhook.WithLabelValues(resultFailed)
 	for _, step := range steps {
 		m.rotations.WithLabelValues(resultFailed, step)
 	}
@@ -161,6 +166,15 @@ func (m *Metrics) Succeeded(at time.Time) {
 
 // Appended counts a batch of audit events and how long its commit took.
 func (m *Metrics) Appended(took time.Duration) { m.appends.Observe(took.Seconds()) }
+
+// Delivered counts a message to the webhook, delivered or given up.
+func (m *Metrics) Delivered(ok bool) {
+	result := resultFailed
+	if ok {
+		result = resultOK
+	}
+	m.webhook.WithLabelValues(result).Inc()
+}
 
 // seconds is a time as Prometheus has it.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -24,7 +24,9 @@ type Policy struct {
 	// Margin keeps the old key's deletion inside MaxAge although its
 	// rotation and its deletion can each just miss a tick; see Margin.
 	Margin time.Duration
-	Adopt  Adopt
+	// MarginSet says that somebody chose Margin; else it is derived.
+	MarginSet bool
+	Adopt     Adopt
 }
 
 // Margin is the time to keep in hand with a schedule whose ticks lie at most

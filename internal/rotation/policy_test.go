@@ -133,12 +133,86 @@ func TestApplyLabels(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, excluded, problems := rotation.ApplyLabels(base, test.labels, test.mode)
-			if diff := cmp.Diff(test.want, got); diff != "" || excluded != test.excluded {
-				t.Errorf("excluded %v, policy (-want +got):\n%s", excluded, diff)
+			got := rotation.ApplyLabels(base, test.labels, test.mode)
+			if diff := cmp.Diff(test.want, got.Policy); diff != "" || got.Excluded != test.excluded {
+				t.Errorf("excluded %v, policy (-want +got):\n%s", got.Excluded, diff)
 			}
-			if said := strings.Join(problems, "\n"); (said == "") != (test.problem == "") || !strings.Contains(said, test.problem) {
+			if said := strings.Join(got.Problems, "\n"); (said == "") != (test.problem == "") || !strings.Contains(said, test.problem) {
 				t.Errorf("problems %q, want %q", said, test.problem)
+			}
+		})
+	}
+}
+
+// TestSources: each part of what is in force names where it comes from; a label
+// that changes nothing is no source.
+func TestSources(t *testing.T) {
+	t.Parallel()
+	base := rotation.Policy{MaxAge: 90 * day, Overlap: 7 * day, Margin: 2 * day}
+	chosen := base
+	chosen.MarginSet = true
+	age, overlap := "label rotator.max-age", "label rotator.overlap"
+	tests := map[string]struct {
+		policy  rotation.Policy
+		labels  map[string]string
+		mode    rotation.LabelMode
+		want    rotation.Source
+		byLabel bool
+		said    string
+	}{
+		"none": {
+			base, nil, "",
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			false,
+			"max age 90d (ROTATOR_MAX_AGE), overlap 7d (ROTATOR_OVERLAP), margin 2d (derived)",
+		},
+		"margin": {chosen, nil, "", rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "ROTATOR_MARGIN"}, false, "margin 2d (ROTATOR_MARGIN)"},
+		"stricter": {
+			base,
+			map[string]string{"rotator.max-age": "30d", "rotator.overlap": "1d", "rotator.exclude": "true"},
+			rotation.LabelsStricter,
+			rotation.Source{MaxAge: age, Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			true, "max age 30d (label rotator.max-age), overlap 7d (ROTATOR_OVERLAP)",
+		},
+		"longer": {
+			base,
+			map[string]string{"rotator.max-age": "120d"},
+			rotation.LabelsStricter,
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			false, "max age 90d (ROTATOR_MAX_AGE)",
+		},
+		"any": {
+			base,
+			map[string]string{"rotator.max-age": "120d", "rotator.overlap": "1d", "rotator.exclude": "true"},
+			rotation.LabelsAny,
+			rotation.Source{MaxAge: age, Overlap: overlap, Margin: "derived", Exclude: "label rotator.exclude"},
+			true,
+			"excluded (label rotator.exclude); max age 120d (label rotator.max-age), overlap 1d (label rotator.overlap)",
+		},
+		"same as set": {
+			base,
+			map[string]string{"rotator.overlap": "7d"},
+			rotation.LabelsAny,
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: overlap, Margin: "derived"},
+			true, "overlap 7d (label rotator.overlap)",
+		},
+		"breaks": {
+			base,
+			map[string]string{"rotator.max-age": "15d"},
+			"",
+			rotation.Source{MaxAge: "ROTATOR_MAX_AGE", Overlap: "ROTATOR_OVERLAP", Margin: "derived"},
+			false, "max age 90d (ROTATOR_MAX_AGE)",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := rotation.ApplyLabels(test.policy, test.labels, test.mode)
+			if diff := cmp.Diff(test.want, got.Source); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if got.ByLabel() != test.byLabel || !strings.Contains(got.String(), test.said) {
+				t.Errorf("by label %t: %q lacks %q", got.ByLabel(), got.String(), test.said)
 			}
 		})
 	}

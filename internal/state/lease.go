@@ -181,6 +181,12 @@ type Release struct {
 	// ResolvedSeq is the audit log's size up to which no intent is open; 0
 	// when that was not found out.
 	ResolvedSeq int64
+	// Problems are those that stand, of this project. What else stood is over
+	// if Whole, when everything was looked at, else that of the credentials in
+	// Settled.
+	Problems []Problem
+	Whole    bool
+	Settled  []string
 }
 
 // backoffBase and backoffCap bound how long a failing project or credential
@@ -198,13 +204,25 @@ func (s *Store) Release(ctx context.Context, l *Lease, r Release) error {
 	if r.Failed {
 		failures = l.Project.Failures + 1
 	}
+	_, credentials, kinds, errors, same := columns(r.Problems)
 	_, err := s.pool.Exec(ctx, `
-		UPDATE rotator.project
-		SET lease_owner = NULL, lease_expires_at = NULL, checked_at = now(),
-			next_check_at = CASE WHEN $3 > 0 THEN now() + $4::interval ELSE $5 END,
-			failures = $3, failed_step = $6, last_error = $7, resolved_seq = greatest(resolved_seq, $8)
-		WHERE id = $1 AND fence = $2`,
-		l.Project.ID, l.Fence, failures, seconds(Backoff(failures)), r.NextCheck, r.Step, r.Error, r.ResolvedSeq)
+		WITH released AS (
+			UPDATE rotator.project
+			SET lease_owner = NULL, lease_expires_at = NULL, checked_at = now(),
+				next_check_at = CASE WHEN $3 > 0 THEN now() + $4::interval ELSE $5 END,
+				failures = $3, failed_step = $6, last_error = $7, resolved_seq = greatest(resolved_seq, $8)
+			WHERE id = $1 AND fence = $2 RETURNING id
+		), over AS (
+			UPDATE rotator.problem p SET gone_at = now() FROM released r
+			WHERE p.project_id = r.id AND p.topic = 'work' AND p.gone_at IS NULL
+				AND ($9 OR p.credential = ANY ($10)) AND NOT p.credential = ANY ($11)
+		)
+		INSERT INTO rotator.problem AS p (project_id, credential, topic, kind, error)
+		SELECT r.id, u.credential, 'work', u.kind, CASE WHEN u.same THEN coalesce(old.error, u.error) ELSE u.error END
+		FROM released r, unnest($11::text[], $12::text[], $13::text[], $14::boolean[]) AS u (credential, kind, error, same)
+		LEFT JOIN rotator.problem old ON old.project_id = $1 AND old.credential = u.credential AND old.topic = 'work' AND old.kind = u.kind`+stands,
+		l.Project.ID, l.Fence, failures, seconds(Backoff(failures)), r.NextCheck, r.Step, r.Error, r.ResolvedSeq,
+		r.Whole, list(r.Settled), credentials, kinds, errors, same)
 	if err != nil {
 		return fmt.Errorf("releasing project %s: %w", l.Project.ID, err)
 	}

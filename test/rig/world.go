@@ -71,7 +71,10 @@ func New(t *testing.T, cfg Config) *World {
 	w.Vault = w.Server.Client(t)
 	w.openDatabase(cfg.OwnPostgres)
 
-	cfg.Sim.TokenRate, cfg.Sim.ReadyDelay, cfg.Sim.TokenGrace = -1, -1, -1
+	cfg.Sim.TokenRate, cfg.Sim.TokenGrace = -1, -1
+	if cfg.Sim.ReadyDelay == 0 {
+		cfg.Sim.ReadyDelay = -1
+	}
 	w.Sim = sinchtest.New(cfg.Sim)
 	t.Cleanup(func() { _ = w.Sim.Close() })
 	w.Sim.AddParent(Parent, "Parent")

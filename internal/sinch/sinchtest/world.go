@@ -67,6 +67,14 @@ func (s *Server) AddSubproject(parent, id, name string, labels map[string]string
 	s.addProject(s.mustProject(parent), id, name).labels = maps.Clone(labels)
 }
 
+// NewSubproject adds a subproject as if somebody had just made it through the
+// API: it is ready after Config.ReadyDelay. It panics as AddSubproject does.
+func (s *Server) NewSubproject(parent, id, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.addProject(s.mustProject(parent), id, name).ready = s.cfg.Now().Add(s.cfg.ReadyDelay).UnixNano()
+}
+
 // AddKey adds a key as if a person had made it at the given time (now if
 // zero), past every limit and with any name. It panics when there is no such
 // project.
