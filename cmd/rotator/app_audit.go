@@ -22,10 +22,7 @@ func openVault(ctx context.Context, cfg *config, recorder call.Recorder, logger 
 	}
 	v := cfg.Vault
 	store, err := vault.Open(ctx, vault.Config{
-		API: access, Namespace: v.Namespace,
-		Auth: vault.Auth{
-			Method: v.AuthMethod, Token: v.Token, RoleID: v.RoleID, SecretID: v.SecretID, Mount: v.AuthMount,
-		},
+		API: access, Namespace: v.Namespace, Auth: cfg.vaultAuth(), ClientCert: v.ClientCert, ClientKey: v.ClientKey,
 		Mount: v.KVMount, Prefix: v.KVPrefix, Recorder: recorder, Logger: logger, Now: time.Now,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"rotator/internal/rotation"
+	"rotator/internal/vault"
 )
 
 // needs says which sections of the configuration a command uses. Problems in
@@ -49,11 +50,16 @@ type config struct {
 	Location *time.Location
 	Schedule cron.Schedule
 
+	// Files that hold the Vault token and secret id, where they come from files:
+	// they are read again while the process runs.
+	TokenFile, SecretIDFile string
+
 	// Warnings are for the log at every start: allowed, but worth a thought.
 	Warnings []string
 
-	used  needs
-	level *slog.LevelVar // nil is info
+	used      needs
+	level     *slog.LevelVar   // nil is info
+	unwrapped *vault.Unwrapped // the process's; nil in tests of the configuration
 }
 
 // loadConfig reads what a command needs from the environment and from files
@@ -70,6 +76,7 @@ func loadConfig(ctx context.Context, need needs, env lookuper, files []string) (
 			problems.addAll(err)
 		}
 	}
+	c.TokenFile, c.SecretIDFile = src.file("VAULT_TOKEN"), src.file("VAULT_SECRET_ID")
 	c.fillDefaults(env)
 	c.check(&problems, time.Now())
 	c.Warnings = append(c.Warnings, unknownVariables(src)...)

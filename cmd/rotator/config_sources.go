@@ -56,22 +56,35 @@ func openSources(env lookuper, files []string) (*sources, error) {
 // find returns a variable's text, from itself or from the file that NAME_FILE
 // names; empty where it is not set.
 func (s *sources) find(name string) (string, *problem) {
+	text, path, label := s.locate(name)
+	switch {
+	case text != "" && path != "":
+		return "", &problem{name, "is set twice, " + name + "_FILE is set too" + label, "set one of the two"}
+	case path != "":
+		return readValueFile(name, path)
+	}
+	return text, nil
+}
+
+// file is the file that a variable's text comes from, empty if none.
+func (s *sources) file(name string) string {
+	_, path, _ := s.locate(name)
+	return path
+}
+
+// locate returns the text and the NAME_FILE of a variable in the first source
+// that sets either.
+func (s *sources) locate(name string) (text, path, label string) {
 	for _, one := range s.list {
-		text, _ := one.env.Lookup(name)
-		path := ""
+		text, _ = one.env.Lookup(name)
 		if !strings.HasSuffix(name, "_FILE") { // VAULT_JWT_FILE is a path itself
 			path, _ = one.env.Lookup(name + "_FILE")
 		}
-		switch {
-		case text != "" && path != "":
-			return "", &problem{name, "is set twice, " + name + "_FILE is set too" + one.label, "set one of the two"}
-		case text != "":
-			return text, nil
-		case path != "":
-			return readValueFile(name, path)
+		if text != "" || path != "" {
+			return text, path, one.label
 		}
 	}
-	return "", nil
+	return "", "", ""
 }
 
 // readValueFile returns the content of a NAME_FILE without its last newline.

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"rotator/internal/vault"
 )
 
 func TestEnvFileSyntax(t *testing.T) {
@@ -70,6 +72,10 @@ func TestValueFiles(t *testing.T) {
 	if c := mustLoad(t, needNothing, envFile{"VAULT_JWT_FILE": secret}); c.Vault.JWTFile != secret {
 		t.Errorf("VAULT_JWT_FILE is %q, want the path itself, which is read at every login", c.Vault.JWTFile)
 	}
+	c = mustLoad(t, needNothing, envFile{"VAULT_TOKEN_FILE": secret, "VAULT_SECRET_ID_FILE": secret})
+	if login := c.vaultAuth(); login.TokenFile != secret || login.SecretIDFile != secret {
+		t.Errorf("the login is %+v: it must know the files, which are read again", login)
+	}
 
 	for name, test := range map[string]struct {
 		env  envFile
@@ -85,6 +91,24 @@ func TestValueFiles(t *testing.T) {
 				t.Errorf("got %q, want one problem with %q", msg, test.want)
 			}
 		})
+	}
+}
+
+// TestUnwrappedIsKept: serve reads the configuration each time it tries to
+// start, and a wrapping token can be unwrapped only once.
+func TestUnwrappedIsKept(t *testing.T) {
+	t.Parallel()
+	c := &cli{streams: streams{env: minimal()}}
+	var seen []*vault.Unwrapped
+	for range 2 {
+		cfg, err := c.config(t.Context(), needVault)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, cfg.vaultAuth().Unwrapped)
+	}
+	if seen[0] == nil || seen[0] != seen[1] {
+		t.Error("what a wrapping token held is forgotten between two tries")
 	}
 }
 

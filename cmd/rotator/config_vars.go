@@ -43,17 +43,18 @@ type vaultSettings struct {
 	Namespace     string       `env:"VAULT_NAMESPACE" doc:"namespace, on servers that have them"`
 	CACert        string       `env:"VAULT_CACERT" check:"file" doc:"PEM file of the CA that signed the server's certificate"`
 	CAPath        string       `env:"VAULT_CAPATH" check:"file" doc:"directory of such PEM files"`
-	ClientCert    string       `env:"VAULT_CLIENT_CERT" check:"file" doc:"PEM file of the client certificate"`
+	ClientCert    string       `env:"VAULT_CLIENT_CERT" check:"file" doc:"PEM file of the client certificate, read for every connection; the method cert needs it"`
 	ClientKey     string       `env:"VAULT_CLIENT_KEY" check:"file" doc:"PEM file of the client certificate's key"`
 	TLSServerName string       `env:"VAULT_TLS_SERVER_NAME" doc:"name to expect in the server's certificate"`
 	SkipVerify    bool         `env:"VAULT_SKIP_VERIFY,default=false" check:"bool" doc:"true: do not check the server's certificate; warns at every start"`
 	AuthMethod    string       `env:"VAULT_AUTH_METHOD,default=token" check:"one of token approle kubernetes jwt cert" doc:"token, approle, kubernetes, jwt or cert"`
-	Token         secret.Value `env:"VAULT_TOKEN" doc:"for the method token"`
+	Token         secret.Value `env:"VAULT_TOKEN" doc:"for the method token; from VAULT_TOKEN_FILE it is read again before it ends"`
 	RoleID        string       `env:"VAULT_ROLE_ID" doc:"for the method approle"`
-	SecretID      secret.Value `env:"VAULT_SECRET_ID" doc:"for the method approle"`
-	AuthRole      string       `env:"VAULT_AUTH_ROLE" doc:"role, for the methods kubernetes, jwt and cert"`
+	SecretID      secret.Value `env:"VAULT_SECRET_ID" doc:"for the method approle; from VAULT_SECRET_ID_FILE it is read again at every login"`
+	Wrapped       bool         `env:"VAULT_SECRET_ID_WRAPPED,default=false" check:"bool" doc:"true: VAULT_SECRET_ID is a wrapping token that holds the secret id, for one start of one process"`
+	AuthRole      string       `env:"VAULT_AUTH_ROLE" doc:"role, for the methods kubernetes and jwt; for cert, where it is optional"`
 	AuthMount     string       `env:"VAULT_AUTH_MOUNT" check:"vaultpath" shown:"the method's name" doc:"where the method is mounted"`
-	JWTFile       string       `env:"VAULT_JWT_FILE" check:"file" doc:"file with the token for jwt or kubernetes, read at every login"`
+	JWTFile       string       `env:"VAULT_JWT_FILE" check:"file" doc:"file with the token for jwt or kubernetes, read at every login; for kubernetes, the pod's own where not set"`
 	KVMount       string       `env:"VAULT_KV_MOUNT,default=secret" check:"vaultpath" doc:"mount of a KV version 2 engine"`
 	KVPrefix      string       `env:"VAULT_KV_PREFIX,default=sinch" check:"vaultpath" doc:"a credential lives at <mount>/data/<prefix>/<project id>/<credential>"`
 }

@@ -122,6 +122,9 @@ func (d *doctor) vault(ctx context.Context, logged bool) *vault.Store {
 		return nil
 	}
 	d.found(fine, "vault", "logged in as "+store.Entity()+", mount "+a.cfg.Vault.KVMount+" can be used", "")
+	if a.cfg.Vault.Wrapped {
+		d.found(warning, "vault", "this check has used up the wrapping token in VAULT_SECRET_ID", "put another one there before rotator starts")
+	}
 	path, err := store.Path(a.cfg.Sinch.ProjectID, "doctor")
 	if err == nil {
 		err = store.CanWrite(ctx, path)

@@ -170,8 +170,9 @@ due is being worked on by another process.`,
 // cli is what all commands share.
 type cli struct {
 	streams
-	envFiles []string
-	level    slog.LevelVar // of all loggers
+	envFiles  []string
+	level     slog.LevelVar   // of all loggers
+	unwrapped vault.Unwrapped // serve may have to log in several times before it can start
 }
 
 // config loads the sections that a command uses, and warns on stderr.
@@ -181,6 +182,6 @@ func (c *cli) config(ctx context.Context, need needs) (*config, error) {
 		return nil, err
 	}
 	_ = c.level.UnmarshalText([]byte(cfg.Process.LogLevel)) // checked with the configuration
-	cfg.level = &c.level
+	cfg.level, cfg.unwrapped = &c.level, &c.unwrapped
 	return cfg, nil
 }

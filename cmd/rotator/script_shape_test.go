@@ -30,7 +30,7 @@ var (
 	shapes = map[string]map[string]string{
 		"report": with(counterFields, "run_id", "uuid", "trigger", "manual|compromised|schedule", "results", "[result]"),
 		"result": with(actionFields, "action", "rotated|retired|orphan_deleted|skipped|failed|refused"),
-		"plan":   with(counterFields, "run_id", "null", "trigger", "manual|compromised|schedule", "actions", "[step]", "warnings", "[text]", "policies", "[in-force]"),
+		"plan":   with(counterFields, "run_id", "null", "trigger", "manual|compromised|schedule", "actions", "[step]", "warnings", "[text]", "policies", "[in-force]", "estimated_seconds", "count"),
 		"step":   with(actionFields, "action", "rotate|retire|delete_orphan|skip|refuse", "reason", "text", "due_at", "time?", "deadline", "time?"),
 		"key": {
 			"project_id": "text", "project_name": "string", "credential": "string", "key_id": "text", "display_name": "string",

@@ -217,7 +217,7 @@ func holdLease(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // vaultRole logs rotator in as a role that a policy file governs, in which
-// PREFIX stands for the script's own: vault-role FILE.
+// PREFIX stands for the script's own: vault-role FILE [wrapped].
 func vaultRole(ts *testscript.TestScript, _ bool, args []string) {
 	w := of(ts)
 	role := w.vault.AppRole(w.t, strings.ReplaceAll(ts.ReadFile(args[0]), "PREFIX", w.prefix), time.Hour)
@@ -225,6 +225,12 @@ func vaultRole(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("VAULT_AUTH_METHOD", "approle")
 	ts.Setenv("VAULT_ROLE_ID", role.RoleID)
 	ts.Setenv("VAULT_SECRET_ID", role.SecretID.Reveal())
+	if slices.Contains(args, "wrapped") {
+		wrapping := w.vault.WriteWrapped(w.t, "auth/approle/role/"+role.Name+"/secret-id", nil)
+		w.secrets[wrapping] = "the wrapping token"
+		ts.Setenv("VAULT_SECRET_ID", wrapping)
+		ts.Setenv("VAULT_SECRET_ID_WRAPPED", "true")
+	}
 }
 
 // vaultWrite writes a credential's path as a person does: vault-write PROJECT

@@ -75,11 +75,13 @@ func (a *answer) refusal(l label) error {
 	switch {
 	case a.status == http.StatusServiceUnavailable && strings.Contains(a.text, "sealed"):
 		return l.lost(fmt.Errorf("%w: %s", ErrSealed, said))
+	case a.status == http.StatusInternalServerError && l.operation == opRenew: // "past the max TTL, cannot renew"
+		return fmt.Errorf("%w: %s", ErrRejected, said)
 	case a.status >= 500:
 		return l.lost(fmt.Errorf("%w: %s", ErrUnreachable, said))
 	case a.status == http.StatusTooManyRequests, a.status == http.StatusPreconditionFailed:
 		return fmt.Errorf("%w: %s", ErrUnreachable, said)
-	case a.status == http.StatusNotFound && a.text == "":
+	case a.status == http.StatusNotFound && a.text == "" && l.operation != opLogin:
 		return ErrNotFound
 	case a.status == http.StatusForbidden, a.status == http.StatusUnauthorized, l.operation == opLogin:
 		return fmt.Errorf("%w: %s%s", ErrDenied, said, l.policyHint())

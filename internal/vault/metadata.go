@@ -48,7 +48,7 @@ func (s *Store) Metadata(ctx context.Context, path string) (Metadata, error) {
 	if answer == nil || answer.Data == nil {
 		return Metadata{}, fmt.Errorf("reading metadata of %s: %w", path, ErrNotFound)
 	}
-	return parseMetadata(answer.Data, s.session.now()), nil
+	return parseMetadata(answer.Data, s.session.clock()), nil
 }
 
 // SetMetadata sets custom metadata of a path, which need not hold a version

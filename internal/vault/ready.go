@@ -35,17 +35,15 @@ func (s *Store) KeepAlive(ctx context.Context) {
 func (s *session) rest() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.canRenew || s.renewAt.IsZero() {
+	if s.renewAt.IsZero() {
 		return watch
 	}
-	return max(min(s.renewAt.Sub(s.now()), watch), 100*time.Millisecond)
+	return max(min(s.renewAt.Sub(s.clock()), watch), 100*time.Millisecond)
 }
 
 // alive returns nil while the login lives, as far as we know.
 func (s *session) alive() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.expires.IsZero() && s.now().After(s.expires) {
+	if end := s.now().expires(); !end.IsZero() && s.clock().After(end) {
 		return fmt.Errorf("%w: the login has ended", ErrDenied)
 	}
 	return nil

@@ -21,7 +21,7 @@ func (s *session) ensure(ctx context.Context) error {
 	if !s.due() {
 		return nil // somebody else has done it while we waited
 	}
-	err = s.prolong(ctx)
+	err = s.advance(ctx, s.now())
 	if err == nil || !s.postpone() {
 		return err
 	}
@@ -29,10 +29,10 @@ func (s *session) ensure(ctx context.Context) error {
 	return nil
 }
 
-// revive gets a new token if the one of that generation is dead, and says
+// revive gets another token if the one of that generation is dead, and says
 // whether there is a newer one now.
 func (s *session) revive(ctx context.Context, used int) bool {
-	if s.auth.Method != "approle" {
+	if !s.method.replaces() {
 		return false
 	}
 	release, err := s.take(ctx)
@@ -43,27 +43,22 @@ func (s *session) revive(ctx context.Context, used int) bool {
 	if s.generation() != used {
 		return true
 	}
-	if _, err := s.lookup(ctx); !errors.Is(err, ErrDenied) {
+	now := s.now()
+	if _, err := s.lookup(ctx, now.token); !errors.Is(err, ErrDenied) {
 		return false
 	}
-	if err := s.login(ctx); err != nil {
+	now.dead = true
+	if err := s.advance(ctx, now); err != nil {
 		s.log.WarnContext(ctx, "vault_login_failed", "err", err)
 		return false
 	}
 	return true
 }
 
-func (s *session) prolong(ctx context.Context) error {
-	if s.auth.Method == "approle" {
-		return s.login(ctx)
-	}
-	return s.renew(ctx)
-}
-
 func (s *session) due() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.canRenew && !s.renewAt.IsZero() && !s.now().Before(s.renewAt)
+	return !s.renewAt.IsZero() && !s.clock().Before(s.renewAt)
 }
 
 // postpone puts a failed renewal off by a quarter of the token's remaining
@@ -71,8 +66,8 @@ func (s *session) due() bool {
 func (s *session) postpone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
-	left := s.expires.Sub(now)
+	now := s.clock()
+	left := s.present.expires().Sub(now)
 	if left <= 0 {
 		return false
 	}

@@ -34,6 +34,9 @@ type Config struct {
 	// Namespace of Vault Enterprise or HCP; empty leaves the library's choice.
 	Namespace string
 	Auth      Auth
+	// ClientCert and ClientKey are PEM files of a TLS client certificate, read
+	// again for every connection. Method cert needs them.
+	ClientCert, ClientKey string
 	// Mount is the KV v2 engine (default "secret"), Prefix the folder below
 	// it that holds credentials (default "sinch").
 	Mount, Prefix string
@@ -64,13 +67,17 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	method, err := cfg.Auth.method()
+	if err != nil {
+		return nil, err
+	}
 	client, base, err := newClient(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the Vault client: %w", err)
 	}
 	s := &Store{client: client, base: base, mount: cfg.Mount, prefix: cfg.Prefix}
-	s.session = newSession(cfg, client)
-	if err := s.session.open(ctx); err != nil {
+	s.session = newSession(cfg, method, client)
+	if err := s.session.advance(ctx, login{}); err != nil {
 		return nil, fmt.Errorf("logging in to Vault at %s: %w", client.Address(), err)
 	}
 	if err := s.checkMount(ctx); err != nil {
@@ -109,7 +116,10 @@ func (c *Config) check() error {
 	if !plainPath(c.Mount + "/" + c.Prefix) {
 		return fmt.Errorf("%w: mount %q and prefix %q must be plain path components joined by /", ErrConfig, c.Mount, c.Prefix)
 	}
-	return c.Auth.check()
+	if (c.ClientCert == "") != (c.ClientKey == "") || c.Auth.Method == "cert" && c.ClientCert == "" {
+		return fmt.Errorf("%w: VAULT_CLIENT_CERT and VAULT_CLIENT_KEY belong together, and method cert needs them", ErrConfig)
+	}
+	return nil
 }
 
 // newClient makes the library send every request through call.Transport,
@@ -128,9 +138,8 @@ func newClient(cfg Config) (_ *api.Client, base http.RoundTripper, _ error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	base = cfg.Base
-	if base == nil {
-		base = conf.HttpClient.Transport
+	if base, err = transport(cfg, conf.HttpClient.Transport); err != nil {
+		return nil, nil, err
 	}
 	// Only now: a unix:// address makes NewClient change the transport.
 	conf.HttpClient = &http.Client{
@@ -148,6 +157,23 @@ func newClient(cfg Config) (_ *api.Client, base http.RoundTripper, _ error) {
 		client.SetNamespace(cfg.Namespace)
 	}
 	return client, base, nil
+}
+
+// transport is what sends the requests, given the library's own.
+func transport(cfg Config, own http.RoundTripper) (http.RoundTripper, error) {
+	base := cfg.Base
+	if base == nil {
+		base = own
+	}
+	if cfg.ClientCert != "" {
+		if err := presentCertificate(base, cfg.ClientCert, cfg.ClientKey); err != nil {
+			return nil, err
+		}
+	}
+	if t, ok := base.(*http.Transport); ok && cfg.Auth.Method == "cert" {
+		base = freshLogins{t}
+	}
+	return base, nil
 }
 
 // checkMount refuses a mount that is certainly not KV v2: writing there would

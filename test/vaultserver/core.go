@@ -8,12 +8,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	jwt "github.com/hashicorp/vault-plugin-auth-jwt"
+	kubernetes "github.com/hashicorp/vault-plugin-auth-kubernetes"
 	kv "github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/builtin/credential/approle"
+	"github.com/hashicorp/vault/builtin/credential/cert"
 	"github.com/hashicorp/vault/builtin/logical/transit"
 	"github.com/hashicorp/vault/helper/namespace"
 	"github.com/hashicorp/vault/sdk/helper/consts"
@@ -29,11 +33,15 @@ type keys struct {
 	Addr      string `json:"addr,omitempty"`
 	RootToken string `json:"root_token"`
 	UnsealKey string `json:"unseal_key"` // hexadecimal, as PUT sys/unseal takes it
+	TLSAddr   string `json:"tls_addr,omitempty"`
+	TLSCA     string `json:"tls_ca,omitempty"` // PEM
 }
 
 var (
 	secretsEngines = map[string]logical.Factory{"kv": kv.Factory, "transit": transit.Factory}
-	logins         = map[string]logical.Factory{"approle": approle.Factory}
+	logins         = map[string]logical.Factory{
+		"approle": approle.Factory, "cert": cert.Factory, "jwt": jwt.Factory, "kubernetes": kubernetes.Factory,
+	}
 )
 
 func newCore(storage string) (*vault.Core, error) {
@@ -193,11 +201,14 @@ func (r registry) Get(name string, kind consts.PluginType) (func() (any, error),
 
 func (r registry) Keys(kind consts.PluginType) []string {
 	var names []string
-	for _, name := range []string{"kv", "transit", "approle"} {
-		if r.Contains(name, kind) {
-			names = append(names, name)
+	for _, table := range []map[string]logical.Factory{secretsEngines, logins} {
+		for name := range table {
+			if r.Contains(name, kind) {
+				names = append(names, name)
+			}
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 

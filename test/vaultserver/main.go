@@ -2,8 +2,10 @@
 // own packages. It initialises and unseals itself, mounts KV v2 at secret/,
 // transit and AppRole, prints one line of JSON to its parent once it is ready,
 // and ends on SIGTERM or when its standard input ends, so that it never
-// outlives the test that started it. It has no TLS and listens on loopback:
-// never run it for anything but tests.
+// outlives the test that started it. The login methods cert, jwt and kubernetes
+// are compiled in and mounted by whoever needs them. It listens on loopback,
+// without TLS, and with a certificate of its own beside that: never run it for
+// anything but tests.
 package main
 
 import (
@@ -56,13 +58,19 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+	secure, authority, err := listenTLS()
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
 		Handler:           vaulthttp.Handler.Handler(&vault.HandlerProperties{Core: core, ListenerConfig: &configutil.Listener{}}),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(secure) }()
 	k.Addr = "http://" + listener.Addr().String()
+	k.TLSAddr, k.TLSCA = "https://"+secure.Addr().String(), authority
 	if err := json.NewEncoder(os.Stdout).Encode(k); err != nil {
 		return fmt.Errorf("announcing the server: %w", err)
 	}

@@ -1,7 +1,6 @@
 package vaulttest
 
 import (
-	"crypto/rand"
 	"testing"
 	"time"
 
@@ -22,6 +21,7 @@ func (s Server) Client(t testing.TB) *api.Client {
 
 // Role is an AppRole login.
 type Role struct {
+	Name     string // at auth/approle/role/
 	RoleID   string
 	SecretID secret.Value
 }
@@ -30,8 +30,7 @@ type Role struct {
 // ttl (0: Vault's default).
 func (s Server) AppRole(t testing.TB, policy string, ttl time.Duration) Role {
 	t.Helper()
-	name := "test-" + rand.Text()
-	s.must(t, "sys/policies/acl/"+name, map[string]any{"policy": policy})
+	name := s.Policy(t, policy)
 	s.must(t, "auth/approle/role/"+name, map[string]any{
 		"token_policies": name, "token_ttl": ttl.String(), "token_max_ttl": ttl.String(),
 	})
@@ -42,7 +41,7 @@ func (s Server) AppRole(t testing.TB, policy string, ttl time.Duration) Role {
 	id := s.must(t, "auth/approle/role/"+name+"/secret-id", nil)
 	roleID, _ := role.Data["role_id"].(string)
 	secretID, _ := id.Data["secret_id"].(string)
-	return Role{RoleID: roleID, SecretID: secret.New(secretID)}
+	return Role{Name: name, RoleID: roleID, SecretID: secret.New(secretID)}
 }
 
 // Seal seals the server.

@@ -1,7 +1,6 @@
 package vaulttest
 
 import (
-	"crypto/rand"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,8 +34,7 @@ func ShippedPolicy(t testing.TB, credentials, checkpoints, transitKey string) st
 // Login returns a token that the policy text governs.
 func (s Server) Login(t testing.TB, policy string) secret.Value {
 	t.Helper()
-	name := "test-" + rand.Text()
-	s.must(t, "sys/policies/acl/"+name, map[string]any{"policy": policy})
+	name := s.Policy(t, policy)
 	token := s.must(t, "auth/token/create", map[string]any{"policies": []string{name}, "no_default_policy": false, "ttl": "2h"})
 	return secret.New(token.Auth.ClientToken)
 }

@@ -30,6 +30,8 @@ type Server struct {
 	Addr      string       // URL
 	Token     secret.Value // root token
 	UnsealKey string       // empty if the server is not of our build
+	TLSAddr   string       // URL that asks for client certificates; empty if the server is not of our build
+	TLSCA     string       // PEM of who signed its certificate
 }
 
 // startLimit is how long a server may take to come up.
@@ -134,12 +136,16 @@ func startBuilt(ctx context.Context) (Server, func(), error) {
 		Addr      string `json:"addr"`
 		RootToken string `json:"root_token"`
 		UnsealKey string `json:"unseal_key"`
+		TLSAddr   string `json:"tls_addr"`
+		TLSCA     string `json:"tls_ca"`
 	}
 	if err := json.Unmarshal(line, &said); err != nil {
 		stop()
 		return Server{}, nil, fmt.Errorf("reading the server's announcement: %w", err)
 	}
-	return Server{Addr: said.Addr, Token: secret.New(said.RootToken), UnsealKey: said.UnsealKey}, stop, nil
+	return Server{
+		Addr: said.Addr, Token: secret.New(said.RootToken), UnsealKey: said.UnsealKey, TLSAddr: said.TLSAddr, TLSCA: said.TLSCA,
+	}, stop, nil
 }
 
 // startDev runs a Vault or OpenBao in dev mode, under a shell that ends it
