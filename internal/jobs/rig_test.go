@@ -97,7 +97,8 @@ func newRig(t *testing.T, edits ...func(*sinchtest.Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = g.log.Close(t.Context()) })
+	log := g.log // reopen puts another in its place
+	t.Cleanup(func() { _ = log.Close(t.Context()) })
 	t.Cleanup(g.checkCalls)
 	return g
 }

@@ -189,7 +189,7 @@ func TestLoginFileMissing(t *testing.T) {
 	everyWay(t, lasting, func(w *way) {
 		t := w.t
 		if len(w.files) == 0 {
-			t.Skip("needs no file")
+			return // there is none to miss
 		}
 		s, _, err := w.open(t)
 		if err != nil {
