@@ -271,14 +271,18 @@ func (s *run) await(ctx context.Context, claim state.Claiming) error {
 	return nil
 }
 
-// workers lets Concurrency workers claim projects until none is left.
+// workers lets Concurrency workers claim projects until none is left. Once one
+// has found none, the others do not ask again: to find that out costs a look at
+// all projects.
 func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 	var g errgroup.Group
+	var none atomic.Bool
 	for range max(s.Concurrency, 1) {
 		g.Go(func() error {
-			for !s.stopping() && (!s.streak.over() || len(claim.Only) == 1) {
+			for !s.stopping() && !none.Load() && (!s.streak.over() || len(claim.Only) == 1) {
 				l, err := s.claim(ctx, claim)
 				if err != nil || l == nil {
+					none.Store(true)
 					return err
 				}
 				if err := s.project(ctx, l); err != nil {

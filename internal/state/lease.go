@@ -66,8 +66,12 @@ const eligible = `gone_at IS NULL
 // Claim takes the lease of the next project of a run that nobody works on:
 // healthy ones first, then the one that has waited longest. It returns nil
 // when none is left, and while rotator is paused.
-func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
-	rows, err := s.pool.Query(ctx, `
+func (s *Store) Claim(ctx context.Context, c Claiming) (lease *Lease, err error) {
+	var b pgx.Batch
+	// Without statistics, as after the first discovery of a large fleet, the
+	// planner would sort all projects for each claim: the index has them in order.
+	b.Queue(`SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)`)
+	b.Queue(`
 		WITH next AS (
 			SELECT id FROM rotator.project
 			WHERE `+eligible+` AND (lease_expires_at IS NULL OR lease_expires_at < now())
@@ -81,21 +85,19 @@ func (s *Store) Claim(ctx context.Context, c Claiming) (*Lease, error) {
 			next_check_at = least(next_check_at, now()) -- until Release: a worker that dies leaves work behind
 		FROM next WHERE p.id = next.id
 		RETURNING p.fence, p.`+qualified,
-		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not), c.Paused)
-	if err != nil {
-		return nil, fmt.Errorf("claiming a project: %w", err)
-	}
-	lease, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (*Lease, error) {
-		l := &Lease{Owner: c.Owner, Length: c.Length}
-		p := &l.Project
-		err := row.Scan(&l.Fence, &p.ID, &p.ParentID, &p.Name, &p.Labels, &p.CreatedAt,
-			&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt, &p.Policy, &p.ResolvedSeq)
-		return l, err //nolint:wrapcheck // wrapped by the caller below
-	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil //nolint:nilnil // no project left is an answer, not an error
-	}
-	if err != nil {
+		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not), c.Paused).
+		QueryRow(func(row pgx.Row) error {
+			l := &Lease{Owner: c.Owner, Length: c.Length}
+			p := &l.Project
+			err := row.Scan(&l.Fence, &p.ID, &p.ParentID, &p.Name, &p.Labels, &p.CreatedAt,
+				&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt, &p.Policy, &p.ResolvedSeq)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil // no project left is an answer, not an error
+			}
+			lease = l
+			return err //nolint:wrapcheck // wrapped below
+		})
+	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("claiming a project: %w", err)
 	}
 	return lease, nil

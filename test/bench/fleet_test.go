@@ -88,7 +88,7 @@ func (s *stack) write(ctx context.Context, web *http.Client, path string, data a
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.server.Addr+"/v1/secret/"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.direct+"/v1/secret/"+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
