@@ -24,15 +24,16 @@ import (
 
 // app is the whole machine, wired: everything that a run needs.
 type app struct {
-	cfg    *config
-	logger *slog.Logger
-	pool   *pgxpool.Pool
-	log    *audit.Log
-	spill  *audit.Spill // nil in an app that changes nothing
-	runner *jobs.Runner
-	store  *state.Store
-	id     uuid.UUID // of this process
-	host   string
+	cfg      *config
+	logger   *slog.Logger
+	pool     *pgxpool.Pool
+	log      *audit.Log
+	spill    *audit.Spill // nil in an app that changes nothing
+	recorder *jobs.Recorder
+	runner   *jobs.Runner
+	store    *state.Store
+	id       uuid.UUID // of this process
+	host     string
 
 	anchors *audit.Anchors // nil in an app that changes nothing
 	secrets *vault.Store
@@ -165,6 +166,7 @@ func (a *app) close(ctx context.Context) {
 		}
 	}
 	if a.spill != nil {
+		a.recorder.Settle(ctx)
 		a.closeSpill(ctx)
 	}
 	if a.log != nil {

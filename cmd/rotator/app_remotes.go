@@ -23,6 +23,7 @@ func (a *app) openRun(ctx context.Context, lenient bool) error {
 		}
 		recorder.Spill = a.spill
 	}
+	a.recorder = recorder
 	secrets, err := a.openVault(ctx, recorder)
 	if err != nil {
 		return err

@@ -80,6 +80,7 @@ type Log struct {
 	mu     sync.Mutex // guards what follows
 	common Event
 	queue  []*item
+	urgent bool // somebody waits for an item of the queue, or one has waited long enough
 	closed bool
 	tree   tree // as last seen; moved by the writer
 	// strange says that the log was found to be another one than tree's.
@@ -99,6 +100,7 @@ type item struct {
 	hashes []tlog.Hash
 	update Update
 	done   chan error // buffered: the caller may have gone
+	posted bool       // the caller does not wait
 }
 
 // add puts one event's body into the item.
@@ -201,6 +203,53 @@ func (l *Log) Commit(ctx context.Context, e Entry) error {
 	}
 }
 
+// patience is how long a posted event waits for company.
+const patience = 50 * time.Millisecond
+
+// Post queues an event that nobody waits for, such as the outcome of a read. It
+// is committed with what is queued next, and within patience: in any case no
+// later than everything that is queued after it. Many small transactions become
+// few. What Append would have returned is told to after, in a goroutine of its
+// own; Post's own error says that nothing was queued. A caller that is far ahead
+// of the log waits after all.
+func (l *Log) Post(ctx context.Context, e Event, after func(error)) error {
+	body, err := l.Stamp(e).Marshal()
+	if err != nil {
+		return err
+	}
+	it := &item{done: make(chan error, 1), posted: true}
+	it.add(body)
+	if err := l.enqueue(ctx, it); err != nil {
+		return err
+	}
+	told := func() { after(<-it.done) }
+	if l.crowded() {
+		told()
+	} else {
+		go told()
+	}
+	return nil
+}
+
+// crowd is how many batches may be queued before Post waits.
+const crowd = 16
+
+func (l *Log) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) > crowd*l.cfg.BatchSize
+}
+
+// hurry makes the writer commit what is queued.
+func (l *Log) hurry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) > 0 {
+		l.urgent = true
+		l.signal()
+	}
+}
+
 func (l *Log) enqueue(ctx context.Context, it *item) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("appending to the audit log: %w", context.Cause(ctx))
@@ -211,7 +260,13 @@ func (l *Log) enqueue(ctx context.Context, it *item) error {
 		return ErrClosed
 	}
 	l.queue = append(l.queue, it)
-	l.signal()
+	switch {
+	case !it.posted, len(l.queue) >= l.cfg.BatchSize:
+		l.urgent = true
+		l.signal()
+	case len(l.queue) == 1:
+		time.AfterFunc(patience, l.hurry)
+	}
 	return nil
 }
 

@@ -201,3 +201,59 @@ func TestOpenRefusesDamagedHead(t *testing.T) {
 		t.Error("a head whose frontier does not give its root was accepted")
 	}
 }
+
+// TestPost: posted events are committed with the next that somebody waits for,
+// in their order, or by themselves when patience is over, and Close leaves none.
+func TestPost(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	batches := 0
+	log := open(t, pool, func(c *audit.Config) { c.Observe = func(time.Duration) { batches++ } })
+	var told sync.WaitGroup
+	post := func(operation string) {
+		t.Helper()
+		e := typical(1)
+		e.Op = operation
+		told.Add(1)
+		err := log.Post(t.Context(), e, func(err error) {
+			defer told.Done()
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	operations := func() (all string) {
+		return get[string](t, pgtest.Admin(t, pool), `select coalesce(string_agg(operation, ' ' order by seq), '') from audit.event`)
+	}
+	for range 9 {
+		post("read")
+	}
+	e := typical(1)
+	e.Op = "waited"
+	if err := log.Append(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	told.Wait()
+	if got := operations(); got != strings.Repeat("read ", 9)+"waited" || batches > 2 {
+		t.Errorf("%d batches wrote %s", batches, got)
+	}
+	post("alone")
+	told.Wait() // nobody else comes
+	if got := operations(); !strings.HasSuffix(got, "waited alone") {
+		t.Errorf("the log has %s", got)
+	}
+	post("last")
+	if err := log.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told.Wait()
+	if got := operations(); !strings.HasSuffix(got, "alone last") {
+		t.Errorf("after Close the log has %s", got)
+	}
+	if err := log.Post(t.Context(), typical(1), nil); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("posted to a closed log: %v", err)
+	}
+}

@@ -27,10 +27,14 @@ func (l *Log) run() {
 }
 
 // take removes the next batch from the queue, in order, at most BatchSize
-// events unless the first item alone has more.
+// events unless the first item alone has more. It leaves posted events there
+// that still have time.
 func (l *Log) take() (batch []*item, closed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.urgent && !l.closed {
+		return nil, false
+	}
 	n, events := 0, 0
 	for n < len(l.queue) {
 		if events += len(l.queue[n].bodies); n > 0 && events > l.cfg.BatchSize {
@@ -39,6 +43,7 @@ func (l *Log) take() (batch []*item, closed bool) {
 		n++
 	}
 	batch, l.queue = l.queue[:n:n], l.queue[n:]
+	l.urgent = len(l.queue) > 0
 	return batch, l.closed
 }
 

@@ -92,6 +92,9 @@ type Spill interface {
 // together with the entry's state change.
 type Log interface {
 	Append(ctx context.Context, events ...audit.Event) error
+	// Post writes an event without the caller's waiting for it, no later than
+	// what is written next; after is told how that went.
+	Post(ctx context.Context, e audit.Event, after func(error)) error
 	// Stamp gives an event its id and time before it is written.
 	Stamp(e audit.Event) audit.Event
 	Commit(ctx context.Context, e audit.Entry) error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -26,6 +27,8 @@ type Recorder struct {
 	// Lenient lets reads go on when the log cannot be written: for
 	// commands that change nothing (AUDIT.md section 4).
 	Lenient bool
+
+	posted sync.WaitGroup // outcomes of reads on their way
 }
 
 var _ call.Recorder = (*Recorder)(nil)
@@ -62,6 +65,9 @@ func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) er
 		e.VaultVersion = res.VaultVersion
 	}
 	e = r.Log.Stamp(e)
+	if !c.Mutating && r.Spill != nil {
+		return r.post(context.WithoutCancel(ctx), e)
+	}
 	err := r.Log.Append(context.WithoutCancel(ctx), e)
 	switch {
 	case err == nil:
@@ -71,6 +77,34 @@ func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) er
 		return nil
 	}
 	return r.spill(ctx, e, err)
+}
+
+// post hands the outcome of a read to the log, which commits it before anything
+// that is decided by it. Nothing was changed, so nobody has to wait; what the
+// log does not take is spilled all the same.
+func (r *Recorder) post(ctx context.Context, e audit.Event) error {
+	r.posted.Add(1)
+	err := r.Log.Post(ctx, e, func(err error) {
+		defer r.posted.Done()
+		if err != nil {
+			_ = r.spill(ctx, e, err) // it has said so
+		}
+	})
+	if err == nil {
+		return nil
+	}
+	r.posted.Done()
+	return r.spill(ctx, e, err)
+}
+
+// Settle waits until the log or the spill file has every outcome, or ctx ends.
+func (r *Recorder) Settle(ctx context.Context) {
+	settled := make(chan struct{})
+	go func() { defer close(settled); r.posted.Wait() }()
+	select {
+	case <-settled:
+	case <-ctx.Done():
+	}
 }
 
 // spill keeps an outcome on disk that the log did not take: what was done is

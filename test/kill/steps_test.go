@@ -9,17 +9,6 @@ func changing(label string) bool {
 		!strings.HasPrefix(label, "sinch: list")
 }
 
-// stable tells the steps that change something and that every run has from
-// the records of reads, whose number depends on how many versions there are.
-func stable(label string) bool {
-	for _, read := range []string{"vault.read", "access_keys.get", "access_keys.list", "subprojects.list"} {
-		if label == "postgres: outcome of "+read {
-			return false
-		}
-	}
-	return changing(label)
-}
-
 // only keeps the steps whose label is wanted, and each first look at a path
 // after it was written: the reading back.
 func only(passed []step, wanted func(label string) bool) []step {

@@ -220,7 +220,18 @@ func changeOf(sql string, message []byte) string {
 	return strings.ToLower(found[1]) + " " + found[2]
 }
 
-// appended names the events that a statement appends to the log.
+// mutates says whether a call changes something. The outcomes of those that do
+// not are committed with whatever comes next, or when the clock says so.
+func mutates(operation string) bool {
+	switch operation {
+	case "access_keys.create", "access_keys.update", "access_keys.delete", "vault.write", "vault.metadata", "vault.delete", "vault.destroy":
+		return true
+	}
+	return false
+}
+
+// appended names the events that a statement appends to the log, but for the
+// outcomes of reads.
 func appended(message []byte) string {
 	var names []string
 	for _, body := range bytes.Split(message, []byte(`{"v":`))[1:] {
@@ -232,6 +243,9 @@ func appended(message []byte) string {
 		}
 		name := string(at[1])
 		if op := eventOp.FindSubmatch(body); op != nil {
+			if !mutates(string(op[1])) {
+				continue
+			}
 			name = string(at[2]) + " of " + string(op[1])
 		}
 		names = append(names, name)
