@@ -97,11 +97,7 @@ func (s *run) list(ctx context.Context, turn *state.Discovery) error {
 // listed reports what is wrong with the list of projects.
 func (s *run) listed(ctx context.Context, wrong []Result) error {
 	s.report.add(wrong...)
-	var found []state.Problem
-	for _, r := range wrong {
-		found = append(found, problems([]Result{r})...)
-	}
-	return s.State.Listed(ctx, found) //nolint:wrapcheck // state says what it was doing
+	return s.State.Listed(ctx, problems(wrong)) //nolint:wrapcheck // state says what it was doing
 }
 
 // plainID is what a project id may look like to be a part of a URL, of a Vault

@@ -7,9 +7,11 @@ import (
 )
 
 // problems are what results leave open for a person to see to, one for each
-// credential: a failure before a refusal. What only waits for its time is none.
+// credential of a project: a failure before a refusal. What only waits for its
+// time is none.
 func problems(results []Result) (found []state.Problem) {
-	at := map[string]int{}
+	type place struct{ project, credential string }
+	at := map[place]int{}
 	for _, r := range results {
 		p := state.Problem{
 			Project: r.ProjectID, Credential: call.Clean(r.Credential, 1024), Error: call.Sanitize(string(r.Error)),
@@ -18,10 +20,11 @@ func problems(results []Result) (found []state.Problem) {
 		if p.Kind == "" {
 			continue
 		}
-		i, ok := at[p.Credential]
+		where := place{p.Project, p.Credential}
+		i, ok := at[where]
 		switch {
 		case !ok:
-			at[p.Credential] = len(found)
+			at[where] = len(found)
 			found = append(found, p)
 		case found[i].Kind == state.ProblemRefused && p.Kind == state.ProblemFailed:
 			found[i] = p
