@@ -87,8 +87,8 @@ func (c *cli) openWith(ctx context.Context, need needs, m *metrics.Metrics) (*ap
 	for _, w := range cfg.Warnings {
 		a.logger.WarnContext(ctx, "configuration", "warning", w)
 	}
-	if a.host, err = os.Hostname(); err != nil {
-		return nil, fmt.Errorf("finding out this host's name: %w", err)
+	if a.host, err = hostname(); err != nil {
+		return nil, err
 	}
 	err = a.openDatabase(ctx)
 	if err == nil {
@@ -99,6 +99,15 @@ func (c *cli) openWith(ctx context.Context, need needs, m *metrics.Metrics) (*ap
 		return nil, err
 	}
 	return a, nil
+}
+
+// hostname is this host's, as events and messages name it.
+func hostname() (string, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("finding out this host's name: %w", err)
+	}
+	return name, nil
 }
 
 func (a *app) openLog(ctx context.Context) (err error) {

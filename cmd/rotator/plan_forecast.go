@@ -30,27 +30,21 @@ type forecast struct {
 
 func (r *planReport) forecast() forecast {
 	deletes := map[string]bool{}
-	steps := 0
 	for _, a := range r.Actions {
-		switch a.Action {
-		case rotation.Rotate:
-			steps++
-		case rotation.Retire, rotation.DeleteOrphan:
-			steps++
+		if a.Action == rotation.Retire || a.Action == rotation.DeleteOrphan {
 			deletes[a.ProjectID] = true
-		case rotation.Skip, rotation.Refuse:
 		}
 	}
 	looks := math.Ceil(float64(r.Projects)/pageOfProjects) + float64(r.Projects)
-	removed := float64(r.Retired + r.OrphansDeleted)
-	f := forecast{
-		looks:     looks,
-		resources: looks + callsOfRotation*float64(r.Rotated) + callsOfDeletion*removed + float64(len(deletes)),
-		tokens:    float64(r.Rotated) + 1,
-	}
+	rotated, removed := float64(r.Rotated), float64(r.Retired+r.OrphansDeleted)
+	steps := callsOfRotation*rotated + callsOfDeletion*removed
 	looking := looks + float64(r.Keys)
-	f.calls = (looking + callsOfRotation*float64(steps) + callsBeside*float64(steps)) / max(looking, 1)
-	return f
+	return forecast{
+		looks:     looks,
+		resources: looks + steps + float64(len(deletes)),
+		tokens:    rotated + 1,
+		calls:     (looking + steps + callsBeside*(rotated+removed)) / max(looking, 1),
+	}
 }
 
 // estimate is how long such a run takes: the rate limits hold it back, or else

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -72,9 +71,9 @@ func (c *cli) serve(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	host, err := os.Hostname()
+	host, err := hostname()
 	if err != nil {
-		return fmt.Errorf("finding out this host's name: %w", err)
+		return err
 	}
 	news := notify(cfg, host, m, logger) //nolint:contextcheck // what is left when ctx ends is still delivered
 	defer news.sender.Close()
