@@ -2,7 +2,6 @@ package bench_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -69,28 +67,8 @@ func BenchmarkSoak(b *testing.B) {
 type daemon struct {
 	s       *stack
 	cmd     *exec.Cmd
-	log     *lines
+	log     rig.Buffer
 	address string
-}
-
-// lines is what a process has said so far.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write appends.
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// String is all of it.
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 var listening = regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
@@ -98,9 +76,9 @@ var listening = regexp.MustCompile(`"msg":"listening","address":"([^"]+)"`)
 // serve starts a replica and waits until it listens.
 func (s *stack) serve(settings ...string) *daemon {
 	s.b.Helper()
-	d := &daemon{s: s, log: new(lines)}
+	d := &daemon{s: s}
 	d.cmd = exec.CommandContext(context.WithoutCancel(s.b.Context()), rig.Program(s.b), "serve")
-	d.cmd.Env, d.cmd.Stderr = slices.Concat(s.env, settings), d.log
+	d.cmd.Env, d.cmd.Stderr = slices.Concat(s.env, settings), &d.log
 	if err := d.cmd.Start(); err != nil {
 		s.b.Fatal(err)
 	}
@@ -110,7 +88,7 @@ func (s *stack) serve(settings ...string) *daemon {
 			d.address = m[1]
 		}
 		if time.Since(begun) > time.Minute {
-			s.b.Fatalf("the daemon does not listen:\n%s", d.log)
+			s.b.Fatalf("the daemon does not listen:\n%s", d.log.String())
 		}
 	}
 	return d
