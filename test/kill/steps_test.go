@@ -9,16 +9,16 @@ func changing(label string) bool {
 		!strings.HasPrefix(label, "sinch: list")
 }
 
-// only keeps the steps whose label is wanted, and each first look at a path
-// after it was written: the reading back.
-func only(passed []step, wanted func(label string) bool) []step {
+// worth keeps the steps at which to kill: those that change something, and each
+// first look at a path after it was written, the reading back.
+func worth(passed []step) []step {
 	var kept []step
 	written := "" // the path that was written last
 	for _, s := range passed {
 		if path, ok := strings.CutPrefix(s.label, "vault: write "); ok {
 			written = path
 		}
-		if readBack := s.label == "vault: read data "+written; readBack || wanted(s.label) {
+		if readBack := s.label == "vault: read data "+written; readBack || changing(s.label) {
 			kept = append(kept, s)
 			if readBack {
 				written = ""

@@ -125,7 +125,7 @@ func turns(passed []step) []step {
 		passed = passed[:end+1]
 	}
 	names := strings.NewReplacer(both[0], "it", both[1], "it")
-	found, turn, times := only(passed, changing), 0, map[string]int{}
+	found, turn, times := worth(passed), 0, map[string]int{}
 	for i, s := range found {
 		if s.label == "postgres: claim" {
 			turn++

@@ -63,7 +63,7 @@ func windows(passed []step) []step {
 	if end := slices.IndexFunc(passed, is("postgres: update project")); end >= 0 {
 		passed = passed[:end+1]
 	}
-	return only(passed, changing)
+	return worth(passed)
 }
 
 // learn takes the length of the windows from an undisturbed run. If define is

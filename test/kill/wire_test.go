@@ -15,6 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"rotator/test/rig"
 )
 
 // wire puts the gate before the database that link leads to and returns the
@@ -220,16 +222,6 @@ func changeOf(sql string, message []byte) string {
 	return strings.ToLower(found[1]) + " " + found[2]
 }
 
-// mutates says whether a call changes something. The outcomes of those that do
-// not are committed with whatever comes next, or when the clock says so.
-func mutates(operation string) bool {
-	switch operation {
-	case "access_keys.create", "access_keys.update", "access_keys.delete", "vault.write", "vault.metadata", "vault.delete", "vault.destroy":
-		return true
-	}
-	return false
-}
-
 // appended names the events that a statement appends to the log, but for the
 // outcomes of reads.
 func appended(message []byte) string {
@@ -243,8 +235,8 @@ func appended(message []byte) string {
 		}
 		name := string(at[1])
 		if op := eventOp.FindSubmatch(body); op != nil {
-			if !mutates(string(op[1])) {
-				continue
+			if !rig.Mutates(string(op[1])) {
+				continue // it is committed with whatever comes next, or when the clock says so
 			}
 			name = string(at[2]) + " of " + string(op[1])
 		}

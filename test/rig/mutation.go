@@ -42,6 +42,18 @@ var vaultOperations = map[string]string{
 	"data": "vault.write", "metadata": "vault.metadata", "delete": "vault.delete", "destroy": "vault.destroy",
 }
 
+// Mutates says whether an operation changes something.
+func Mutates(operation string) bool {
+	for _, of := range []map[string]string{sinchOperations, vaultOperations} {
+		for _, op := range of {
+			if op == operation {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // vaultMutation does the same for Vault's mount secret/.
 func vaultMutation(r *http.Request, body []byte) string {
 	rest, found := strings.CutPrefix(r.URL.Path, "/v1/secret/")
