@@ -247,11 +247,17 @@ func byJWT(t *testing.T, given lives) *way {
 	w, issuer := newWay(t), vaulttest.NewIssuer(t)
 	w.role(t, "jwt", "role", map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{"vault"}}, given)
 	w.server.Write(t, w.path("config"), map[string]any{"jwt_validation_pubkeys": []string{issuer.PublicKey}})
-	w.auth.JWTFile = w.file(t, "jwt", issuer.Token(t, "one"))
-	w.replace, w.another = func() { put(t, w.auth.JWTFile, issuer.Token(t, "another")) }, true
-	w.spoil = func() { put(t, w.auth.JWTFile, vaulttest.NewIssuer(t).Token(t, "one")) }
-	w.blamed = "VAULT_JWT_FILE " + w.auth.JWTFile
+	w.signed(t, issuer, (*vaulttest.Issuer).Token)
 	return w
+}
+
+// signed makes it a way whose token an issuer signs.
+func (w *way) signed(t *testing.T, issuer *vaulttest.Issuer, token func(i *vaulttest.Issuer, t testing.TB, who string) string) {
+	t.Helper()
+	w.auth.JWTFile = w.file(t, "jwt", token(issuer, t, "one"))
+	w.replace, w.another = func() { put(t, w.auth.JWTFile, token(issuer, t, "another")) }, true
+	w.spoil = func() { put(t, w.auth.JWTFile, token(vaulttest.NewIssuer(t), t, "one")) }
+	w.blamed = "VAULT_JWT_FILE " + w.auth.JWTFile
 }
 
 func byKubernetes(t *testing.T, given lives) *way {
@@ -264,10 +270,7 @@ func byKubernetes(t *testing.T, given lives) *way {
 	w.server.Write(t, w.path("config"), map[string]any{
 		"kubernetes_host": url, "kubernetes_ca_cert": authority, "disable_local_ca_jwt": true, "token_reviewer_jwt": issuer.PodToken(t, "vault"),
 	})
-	w.auth.JWTFile = w.file(t, "jwt", issuer.PodToken(t, "one"))
-	w.replace, w.another = func() { put(t, w.auth.JWTFile, issuer.PodToken(t, "another")) }, true
-	w.spoil = func() { put(t, w.auth.JWTFile, vaulttest.NewIssuer(t).PodToken(t, "one")) }
-	w.blamed = "VAULT_JWT_FILE " + w.auth.JWTFile
+	w.signed(t, issuer, (*vaulttest.Issuer).PodToken)
 	return w
 }
 
