@@ -230,14 +230,14 @@ func TestRenewalRefused(t *testing.T) {
 // life is not waited out.
 func TestRenewalTooShort(t *testing.T) {
 	t.Parallel()
-	w, clock := byAppRole(t, lives{"token_ttl": "3s", "token_max_ttl": "3s"}), time.Now()
+	w, clock := byAppRole(t, lives{"token_ttl": "6s", "token_max_ttl": "6s"}), time.Now()
 	s, rec, err := w.open(t, func(c *vault.Config) { c.Now = func() time.Time { return clock } })
 	if err != nil {
 		t.Fatal(err)
 	}
 	rec.forget()
-	wait(t, 1600*time.Millisecond)
-	clock = clock.Add(2100 * time.Millisecond)
+	wait(t, 4200*time.Millisecond) // leaves at most 2 s of the 6, as Vault counts
+	clock = clock.Add(4200 * time.Millisecond)
 	must[int](t)(s.Put(t.Context(), path(t, s, "short"), data("k"), 0))
 	if !strings.Contains(strings.Join(rec.operations(), ", "), "vault.login 200") {
 		t.Errorf("sent %v", rec.operations())

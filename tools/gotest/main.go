@@ -95,9 +95,16 @@ func (r *report) add(e event) {
 		if t.name != "" {
 			r.passed++
 		}
+		if text := strings.Join(r.lines[t], ""); strings.Contains(text, race) {
+			fmt.Fprint(r.out, text)
+		}
 		delete(r.lines, t)
 	}
 }
+
+// race begins a report of the race detector. It counts as output of whichever
+// test spoke last, often not the one that fails for it.
+const race = "WARNING: DATA RACE"
 
 // output shows a package's closing line at once and keeps everything else
 // until it is known whether it matters.

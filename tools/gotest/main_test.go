@@ -58,6 +58,11 @@ func TestB(*testing.T) {}`, false,
 			[]string{"--- FAIL: TestA", "seven is not eight", "FAIL\texample"},
 			"",
 		},
+		"a race is shown wherever it is reported": {
+			`func TestA(*testing.T) { print("WARNING: DATA RACE\n  at the till\n") }`, true,
+			[]string{"at the till"},
+			"",
+		},
 		"a crash is shown": {
 			`func TestA(*testing.T) { go panic("boom"); select {} }`, false,
 			[]string{"panic: boom", "FAIL\texample"},
