@@ -28,7 +28,7 @@ type Recorder struct {
 	// commands that change nothing (AUDIT.md section 4).
 	Lenient bool
 
-	posted sync.WaitGroup // outcomes of reads on their way
+	posted outcomes // of reads, on their way
 }
 
 var _ call.Recorder = (*Recorder)(nil)
@@ -83,9 +83,9 @@ func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) er
 // that is decided by it. Nothing was changed, so nobody has to wait; what the
 // log does not take is spilled all the same.
 func (r *Recorder) post(ctx context.Context, e audit.Event) error {
-	r.posted.Add(1)
+	r.posted.begin()
 	err := r.Log.Post(ctx, e, func(err error) {
-		defer r.posted.Done()
+		defer r.posted.end()
 		if err != nil {
 			_ = r.spill(ctx, e, err) // it has said so
 		}
@@ -93,18 +93,54 @@ func (r *Recorder) post(ctx context.Context, e audit.Event) error {
 	if err == nil {
 		return nil
 	}
-	r.posted.Done()
+	r.posted.end()
 	return r.spill(ctx, e, err)
 }
 
 // Settle waits until the log or the spill file has every outcome, or ctx ends.
 func (r *Recorder) Settle(ctx context.Context) {
-	settled := make(chan struct{})
-	go func() { defer close(settled); r.posted.Wait() }()
 	select {
-	case <-settled:
+	case <-r.posted.none():
 	case <-ctx.Done():
 	}
+}
+
+// outcomes counts what is on its way. A sync.WaitGroup does not allow anything
+// to begin while somebody waits, and a renewal of the Vault login may.
+type outcomes struct {
+	mu   sync.Mutex
+	open int
+	gone chan struct{} // closed when open is 0; nil: nobody waits
+}
+
+func (o *outcomes) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open++
+}
+
+func (o *outcomes) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.open--; o.open == 0 && o.gone != nil {
+		close(o.gone)
+		o.gone = nil
+	}
+}
+
+// none is closed once nothing is on its way.
+func (o *outcomes) none() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.gone == nil {
+		o.gone = make(chan struct{})
+	}
+	gone := o.gone
+	if o.open == 0 {
+		close(o.gone)
+		o.gone = nil
+	}
+	return gone
 }
 
 // spill keeps an outcome on disk that the log did not take: what was done is

@@ -86,6 +86,7 @@ func (w *world) checkSettled(rt *rapid.T, project string, held map[string]bool) 
 		case orphans[k.DisplayName]:
 			rt.Errorf("%s: key %s (%s) is an orphan", project, k.ID, k.DisplayName)
 		case held[project+"/"+rotation.ParseName(k.DisplayName).Credential]:
+		case !current[k.ID] && w.now().Sub(k.UpdateTime) < w.policy.Overlap: // superseded late, behind a full project
 		case w.policy.Adopt == rotation.AdoptKeep && rotation.ParseName(k.DisplayName).RotationID == "":
 		case w.now().Sub(k.CreateTime) > w.policy.MaxAge:
 			rt.Errorf("%s: key %s (%s) is %s old (current: %t)", project, k.ID, k.DisplayName, w.now().Sub(k.CreateTime), current[k.ID])

@@ -47,7 +47,7 @@ type process struct {
 	killAt  atomic.Int64 // event that the process does not survive; 0 never
 	after   atomic.Bool  // whether that event still happens
 	create  atomic.Int64 // events from the next create to killAt; 0 if killAt is set
-	flights sync.WaitGroup
+	flights sync.RWMutex // shared by each request under way
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -192,8 +192,8 @@ func (d *dbWire) Write(b []byte) (int, error) {
 // trip sends a request through the wire. Its answer is read to its end, so
 // that nothing is under way when the process is dead.
 func (p *process) trip(r *http.Request) (*http.Response, error) {
-	p.flights.Add(1)
-	defer p.flights.Done()
+	p.flights.RLock()
+	defer p.flights.RUnlock()
 	if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/accessKeys") {
 		if n := p.create.Swap(0); n > 0 {
 			p.killAt.Store(p.events.Load() + n)
@@ -255,7 +255,8 @@ func (v vaultWire) RoundTrip(r *http.Request) (*http.Response, error) {
 // bury waits until nothing of a dead process is under way any more, and lets
 // its leases run out.
 func (w *world) bury(rt *rapid.T, p *process) {
-	p.flights.Wait()
+	p.flights.Lock() // whoever comes later finds the process dead
+	p.flights.Unlock()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var left int
 		must(rt, w.db.QueryRow(w.ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()`, p.name).Scan(&left))
