@@ -255,8 +255,8 @@ func (v vaultWire) RoundTrip(r *http.Request) (*http.Response, error) {
 // bury waits until nothing of a dead process is under way any more, and lets
 // its leases run out.
 func (w *world) bury(rt *rapid.T, p *process) {
-	p.flights.Lock() // whoever comes later finds the process dead
-	p.flights.Unlock()
+	p.flights.Lock()
+	defer p.flights.Unlock() // whoever comes later finds the process dead
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var left int
 		must(rt, w.db.QueryRow(w.ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()`, p.name).Scan(&left))
