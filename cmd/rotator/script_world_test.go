@@ -207,11 +207,11 @@ func holdLease(ts *testscript.TestScript, _ bool, args []string) {
 	w := of(ts)
 	d, err := time.ParseDuration(args[1])
 	ts.Check(err)
-	l, err := state.New(w.pool).Claim(w.t.Context(), state.Claiming{
+	all, err := state.New(w.pool).Claim(w.t.Context(), state.Claiming{
 		Owner: uuid.New(), Since: time.Now().Add(time.Minute), Length: d, Only: args[:1], Known: true,
-	})
+	}, 1)
 	ts.Check(err)
-	if l == nil {
+	if len(all) == 0 {
 		ts.Fatalf("project %s cannot be leased", args[0])
 	}
 }

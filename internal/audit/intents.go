@@ -7,28 +7,36 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// openIntents finds a project's intents from a sequence number on that have
-// neither outcome nor resolution.
-const openIntents = `select i.seq, i.body::text from audit.event i
-	where i.project_id = $1 and i.seq >= $2 and i.phase = 'intent'
+// openIntents finds projects' intents, each's from a sequence number on, that
+// have neither outcome nor resolution.
+const openIntents = `select i.seq, i.body::text
+	from unnest($1::text[], $2::bigint[]) as p (id, since), audit.event i
+	where i.project_id = p.id and i.seq >= p.since and i.phase = 'intent'
 		and not exists (select from audit.event o where o.call_id = i.call_id and o.phase <> 'intent'
 			and audit.mutates(o.operation))
 	order by i.seq`
 
-// OpenIntents returns a project's intents since a sequence number of which
+// OpenIntents returns projects' intents, each's since a sequence number, of which
 // nobody knows how they ended, and the log's size before it looked: once they
-// are resolved, no older one is open. Ask under the project's lease, or a
-// call that is under way is taken for one that was lost.
-func (l *Log) OpenIntents(ctx context.Context, project string, since int64) (open []Record, size int64, err error) {
-	if err := l.cfg.Pool.QueryRow(ctx, `select size from audit.head`).Scan(&size); err != nil {
-		return nil, 0, fmt.Errorf("reading the log's size: %w", err)
+// are resolved, no older one is open. Ask under the projects' leases, or a call
+// that is under way is taken for one that was lost.
+func (l *Log) OpenIntents(ctx context.Context, since map[string]int64) (open map[string][]Record, size int64, err error) {
+	var projects []string
+	var seqs []int64
+	for project, seq := range since {
+		projects, seqs = append(projects, project), append(seqs, seq)
 	}
-	rows, err := l.cfg.Pool.Query(ctx, openIntents, project, since)
-	if err != nil {
-		return nil, 0, fmt.Errorf("looking for open intents: %w", err)
-	}
-	open, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Record, error) { return scan(row) })
-	if err != nil {
+	open = map[string][]Record{}
+	var b pgx.Batch
+	b.Queue(`select size from audit.head`).QueryRow(func(row pgx.Row) error { return row.Scan(&size) })
+	b.Queue(openIntents, projects, seqs).Query(func(rows pgx.Rows) error {
+		all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Record, error) { return scan(row) })
+		for _, r := range all {
+			open[r.Event.Project] = append(open[r.Event.Project], r)
+		}
+		return err //nolint:wrapcheck // below
+	})
+	if err := l.cfg.Pool.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, 0, fmt.Errorf("looking for open intents: %w", err)
 	}
 	return open, size, nil

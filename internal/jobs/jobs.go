@@ -98,9 +98,9 @@ type Log interface {
 	// Stamp gives an event its id and time before it is written.
 	Stamp(e audit.Event) audit.Event
 	Commit(ctx context.Context, e audit.Entry) error
-	// OpenIntents returns a project's intents, from a sequence number on, of
+	// OpenIntents returns projects' intents, each's from a sequence number on, of
 	// which nobody knows how they ended, and the log's size before it looked.
-	OpenIntents(ctx context.Context, project string, since int64) (open []audit.Record, size int64, err error)
+	OpenIntents(ctx context.Context, since map[string]int64) (open map[string][]audit.Record, size int64, err error)
 }
 
 // Config is what a Runner works with.

@@ -34,7 +34,7 @@ func (r *Runner) keep(ctx context.Context, l *state.Lease) (_ context.Context, r
 func (r *Runner) renew(ctx context.Context, held *lease, done <-chan struct{}) {
 	tick := time.NewTicker(held.Length / 3)
 	defer tick.Stop()
-	left := time.NewTimer(held.Length)
+	left := time.NewTimer(held.Length - time.Since(held.Asked))
 	defer left.Stop()
 	for {
 		select {
@@ -47,7 +47,6 @@ func (r *Runner) renew(ctx context.Context, held *lease, done <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		asked := time.Now()
 		try, cancel := context.WithTimeout(ctx, held.Length/3)
 		ok, err := r.State.Renew(try, held.Lease)
 		cancel()
@@ -58,7 +57,7 @@ func (r *Runner) renew(ctx context.Context, held *lease, done <-chan struct{}) {
 			r.lost(ctx, held, "another process claimed the project, or it ran out")
 			return
 		default:
-			left.Reset(held.Length - time.Since(asked))
+			left.Reset(held.Length - time.Since(held.Asked))
 		}
 	}
 }

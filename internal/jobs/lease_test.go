@@ -64,13 +64,13 @@ func TestTwoProcessesRotateEachCredentialOnce(t *testing.T) {
 // would, and returns that lease. The project must be known.
 func (g *rig) claimed(project string, length time.Duration) *state.Lease {
 	g.t.Helper()
-	l, err := state.New(g.pool).Claim(g.t.Context(), state.Claiming{
+	all, err := state.New(g.pool).Claim(g.t.Context(), state.Claiming{
 		Owner: uuid.New(), Since: time.Now().Add(time.Minute), Length: length, Only: []string{project}, Known: true,
-	})
-	if err != nil || l == nil {
-		g.t.Fatalf("claiming %s: %v, %v", project, l, err)
+	}, 1)
+	if err != nil || len(all) != 1 {
+		g.t.Fatalf("claiming %s: %v, %v", project, all, err)
 	}
-	return l
+	return all[0]
 }
 
 func TestProjectWorkedOnElsewhereIsSkipped(t *testing.T) {
@@ -88,7 +88,7 @@ func TestProjectWorkedOnElsewhereIsSkipped(t *testing.T) {
 	if len(g.listed("p1")) != 1 {
 		t.Error("a key was created in a project that another process works on")
 	}
-	if err := state.New(g.pool).Release(t.Context(), l, state.Release{NextCheck: time.Now()}); err != nil {
+	if err := state.New(g.pool).Release(t.Context(), state.Release{Lease: l, NextCheck: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	g.only(g.run(jobs.Order{Projects: []string{"p1"}}), jobs.Rotated)

@@ -31,8 +31,9 @@ type view struct {
 	known     []string // ids of keys that were listed before
 }
 
-// look gathers the facts about a project.
-func (l *looker) look(ctx context.Context, p state.Project) (*view, error) {
+// look gathers the facts about a project, of which the database may have been
+// asked already.
+func (l *looker) look(ctx context.Context, p state.Project, m *state.Memory) (*view, error) {
 	listing, err := l.Keys.ListKeys(ctx, p.ID)
 	if err != nil {
 		return nil, failedAt("list", fmt.Errorf("listing access keys: %w", err))
@@ -48,7 +49,7 @@ func (l *looker) look(ctx context.Context, p state.Project) (*view, error) {
 	if p.ID == l.self.project {
 		v.SelfName = l.self.credential
 	}
-	if err := l.recall(ctx, v); err != nil {
+	if err := l.recall(ctx, v, m); err != nil {
 		return nil, failedAt("database", err)
 	}
 	l.clocks(v)
@@ -75,7 +76,7 @@ func (l *looker) label(v *view) {
 }
 
 // recall adds what the database knows.
-func (l *looker) recall(ctx context.Context, v *view) error {
+func (l *looker) recall(ctx context.Context, v *view, m *state.Memory) error {
 	var keys, ids []string
 	for _, k := range v.Keys {
 		keys = append(keys, k.ID)
@@ -83,11 +84,17 @@ func (l *looker) recall(ctx context.Context, v *view) error {
 			ids = append(ids, id)
 		}
 	}
-	m, err := l.State.Recall(ctx, v.Project.ID, keys, ids)
-	if err != nil {
-		return err //nolint:wrapcheck // state says what it was doing
+	if m == nil {
+		all, err := l.State.Recall(ctx, v.Project.ID)
+		if err != nil {
+			return err //nolint:wrapcheck // state says what it was doing
+		}
+		m = all[0]
 	}
-	v.Now, v.Own, v.known = m.Now, m.Own, m.Known
+	if err := l.State.Complete(ctx, m, keys, ids); err != nil {
+		return err //nolint:wrapcheck // as above
+	}
+	v.Now, v.Own, v.known = m.Now(), m.Own, m.Known
 	if l.Identity.KeyID() != "" {
 		v.Own[l.Identity.KeyID()] = true
 	}

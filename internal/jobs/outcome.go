@@ -80,8 +80,8 @@ func (w *work) stumble(ctx context.Context, v *view, s rotation.Step, err error)
 	return w.credentialFailed(ctx, v, s, err)
 }
 
-// conclude turns the work into results and gives the lease back.
-func (w *work) conclude(ctx context.Context, err error) {
+// conclude turns the work into results; it returns how to give the lease back.
+func (w *work) conclude(ctx context.Context, err error) state.Release {
 	p := w.lease.Project
 	if err != nil {
 		r := Result{Action: Failed, Error: Text(message(err)), Step: stepOf(err)}
@@ -106,16 +106,12 @@ func (w *work) conclude(ctx context.Context, err error) {
 	} else {
 		w.streak.success()
 	}
-	end := state.Release{NextCheck: w.nextCheck(), Failed: w.failed != nil, ResolvedSeq: w.resolvedSeq}
+	end := state.Release{Lease: w.lease, NextCheck: w.nextCheck(), Failed: w.failed != nil, ResolvedSeq: w.resolvedSeq}
 	if w.failed != nil {
 		end.Step, end.Error = stepOf(w.failed), message(w.failed)
 	}
 	w.problems(&end, err == nil && !w.unfinished)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Lease)
-	defer cancel()
-	if err := w.State.Release(ctx, w.lease, end); err != nil {
-		w.Logger.WarnContext(ctx, "lease not given back, it runs out by itself", "project", p.ID, "err", err)
-	}
+	return end
 }
 
 // told reports whether a credential's result says already why the work ended.

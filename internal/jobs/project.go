@@ -17,8 +17,8 @@ import (
 // work is what one worker does in one project under its lease.
 type work struct {
 	*run
-	eye   looker
-	lease *state.Lease
+	*claimed
+	eye looker
 
 	tried    map[tried]bool // steps taken or refused in this run
 	results  []Result
@@ -38,15 +38,16 @@ type tried struct {
 	credential, key string
 }
 
-// project works on one project and gives its lease back. Whatever goes wrong
-// ends in a result for this project; the others are not its business. The
+// project works on one project and then has its lease given back. Whatever goes
+// wrong ends in a result for this project; the others are not its business. The
 // error ends the run: the log cannot be written.
-func (s *run) project(ctx context.Context, l *state.Lease) error {
+func (s *run) project(ctx context.Context, p *claimed, ended chan<- state.Release) error {
+	l := p.lease
 	ctx, end := trace.Start(ctx, "project", trace.Text("rotator.project", l.Project.ID))
 	ctx, release := s.keep(ctx, l)
 	defer release()
 	w := &work{
-		run: s, lease: l, tried: map[tried]bool{},
+		run: s, claimed: p, tried: map[tried]bool{},
 		eye: looker{Runner: s.Runner, self: s.self, request: s.order.Request},
 	}
 	w.eye.request.Done = map[string]bool{}
@@ -57,7 +58,7 @@ func (s *run) project(ctx context.Context, l *state.Lease) error {
 	if err != nil {
 		err = w.why(ctx, err)
 	}
-	w.conclude(ctx, err)
+	ended <- w.conclude(ctx, err)
 	end(err)
 	switch {
 	case errors.Is(err, errLogDown):
@@ -88,7 +89,8 @@ const maxPasses = 2*rotation.KeyCap + 2
 // passes looks, decides and acts until nothing more can be done now.
 func (w *work) passes(ctx context.Context) error {
 	for pass := range maxPasses {
-		v, err := w.eye.look(ctx, w.lease.Project)
+		v, err := w.eye.look(ctx, w.lease.Project, w.memory)
+		w.memory = nil // what is done now changes it
 		if err == nil {
 			err = w.resolve(ctx, v)
 		}

@@ -34,7 +34,7 @@ func (w *work) remove(ctx context.Context, v *view, s rotation.Step) error {
 	if err != nil {
 		return failedAt("move_on", fmt.Errorf("making Vault safe before the deletion: %w", err))
 	}
-	fresh, err := w.eye.look(ctx, w.lease.Project)
+	fresh, err := w.eye.look(ctx, w.lease.Project, nil)
 	if err != nil {
 		return err
 	}

@@ -19,12 +19,16 @@ func (w *work) resolve(ctx context.Context, v *view) error {
 	if w.resolved {
 		return nil
 	}
-	open, size, err := w.Log.OpenIntents(ctx, w.lease.Project.ID, w.lease.Project.ResolvedSeq)
-	if err != nil {
-		return failedAt("resolve", err)
+	if w.intents == nil {
+		project := w.lease.Project.ID
+		open, size, err := w.Log.OpenIntents(ctx, map[string]int64{project: w.lease.Project.ResolvedSeq})
+		if err != nil {
+			return failedAt("resolve", err)
+		}
+		w.intents = &intents{open[project], size}
 	}
-	all := true
-	for _, intent := range open {
+	all, size := true, w.intents.size
+	for _, intent := range w.intents.open {
 		applied, evidence, err := w.evidence(ctx, v, intent.Event)
 		if err != nil {
 			if lostForGood(ctx, err) {
@@ -44,6 +48,7 @@ func (w *work) resolve(ctx context.Context, v *view) error {
 			return failedAt("resolve", err)
 		}
 	}
+	w.intents = nil
 	if w.resolved = all; all {
 		w.resolvedSeq = size
 	}

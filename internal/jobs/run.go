@@ -271,21 +271,23 @@ func (s *run) await(ctx context.Context, claim state.Claiming) error {
 	return nil
 }
 
-// workers lets Concurrency workers claim projects until none is left. Once one
-// has found none, the others do not ask again: to find that out costs a look at
-// all projects.
+// workers lets Concurrency workers take projects until none is left, and gives
+// all of them back.
 func (s *run) workers(ctx context.Context, claim state.Claiming) error {
+	c := &claims{run: s, what: claim}
+	ended := make(chan state.Release, s.batch())
+	var releases sync.WaitGroup
+	releases.Go(func() { s.release(ctx, ended) })
 	var g errgroup.Group
-	var none atomic.Bool
 	for range max(s.Concurrency, 1) {
 		g.Go(func() error {
-			for !s.stopping() && !none.Load() && (!s.streak.over() || len(claim.Only) == 1) {
-				l, err := s.claim(ctx, claim)
-				if err != nil || l == nil {
-					none.Store(true)
+			for !s.stopping() && (!s.streak.over() || len(claim.Only) == 1) {
+				p, err := c.next(ctx)
+				if err != nil || p == nil {
 					return err
 				}
-				if err := s.project(ctx, l); err != nil {
+				err = s.project(ctx, p, ended)
+				if err != nil {
 					return err
 				}
 				if n := s.done.Add(1); s.Progress != nil {
@@ -295,21 +297,27 @@ func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 			return nil
 		})
 	}
-	return g.Wait() //nolint:wrapcheck // as above
+	err := g.Wait()
+	close(ended)
+	releases.Wait()
+	c.giveBack(context.WithoutCancel(ctx))
+	return err //nolint:wrapcheck // as above
 }
 
-// claim takes the next project. Another run's look serves a plain order as
+// claim takes the next projects. Another run's look serves a plain order as
 // well as our own; what a person asks for only this run does, so it keeps
 // account of the projects itself.
-func (s *run) claim(ctx context.Context, c state.Claiming) (*state.Lease, error) {
+func (s *run) claim(ctx context.Context, c state.Claiming, most int) ([]*state.Lease, error) {
 	s.claiming.Lock()
 	defer s.claiming.Unlock()
 	c.Again, c.Not = s.order.Request.Force || s.order.Request.Compromised, s.not
-	l, err := s.State.Claim(ctx, c)
-	if l != nil && c.Again {
-		s.not = append(s.not, l.Project.ID)
+	leases, err := s.State.Claim(ctx, c, most)
+	if c.Again {
+		for _, l := range leases {
+			s.not = append(s.not, l.Project.ID)
+		}
 	}
-	return l, err //nolint:wrapcheck // state says what it was doing
+	return leases, err //nolint:wrapcheck // state says what it was doing
 }
 
 // leave keeps the run from claiming the project again.

@@ -60,7 +60,7 @@ func (l *looker) survey(ctx context.Context, p state.Project) Surveyed {
 	if s.Err = checkID(p.ID); s.Err != nil {
 		return s
 	}
-	v, err := l.look(ctx, p)
+	v, err := l.look(ctx, p, nil)
 	if l.notReady(p, err) {
 		s.Now, s.Plan.Warnings = l.Now(), []string{notReady}
 		return s

@@ -14,7 +14,7 @@ func TestWhatADeadWorkerLeftIsDue(t *testing.T) {
 	g := newRig(t, "a", "b")
 	g.exec(`UPDATE rotator.project SET next_check_at = now() + interval '1 day'`)
 	g.lease("a")
-	g.must(g.Release(t.Context(), g.lease("b"), state.Release{NextCheck: time.Now().Add(time.Hour)}))
+	g.must(g.Release(t.Context(), state.Release{Lease: g.lease("b"), NextCheck: time.Now().Add(time.Hour)}))
 	g.expire("a")
 	due := g.claiming(func(c *state.Claiming) { c.Due, c.Since = true, g.now() })
 	due.Known = true

@@ -59,7 +59,7 @@ func TestARunClaimsAProjectOnce(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, "a")
 	l := g.claim(g.claiming())
-	g.must(g.Release(t.Context(), l, state.Release{NextCheck: time.Now()}))
+	g.must(g.Release(t.Context(), state.Release{Lease: l, NextCheck: time.Now()}))
 	if again := g.claim(g.claiming()); again != nil {
 		t.Error("the run claimed the project again")
 	}
@@ -80,19 +80,21 @@ func TestClaimAtOnce(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
 	var workers sync.WaitGroup
-	for range 50 {
+	for n := range 50 {
 		claim := g.claiming()
 		workers.Go(func() {
 			for {
-				l, err := g.Claim(t.Context(), claim)
+				leases, err := g.Claim(t.Context(), claim, 1+n%5)
 				if err != nil {
 					t.Error(err)
 				}
-				if l == nil {
+				if len(leases) == 0 {
 					return
 				}
 				mu.Lock()
-				got = append(got, l.Project.ID)
+				for _, l := range leases {
+					got = append(got, l.Project.ID)
+				}
 				mu.Unlock()
 			}
 		})
@@ -164,7 +166,8 @@ func TestRelease(t *testing.T) {
 		return failures, time.Duration(seconds * float64(time.Second))
 	}
 	for n := 1; n <= 4; n++ {
-		g.must(g.Release(t.Context(), g.lease("a"), failed))
+		failed.Lease = g.lease("a")
+		g.must(g.Release(t.Context(), failed))
 		failures, next := wait()
 		if failures != n || next > state.Backoff(n) || next < state.Backoff(n)-30*time.Second {
 			t.Errorf("after failure %d: %d failures, next look in %s, want %s", n, failures, next, state.Backoff(n))
@@ -173,11 +176,11 @@ func TestRelease(t *testing.T) {
 	stale := g.lease("a")
 	g.expire("a")
 	fresh := g.lease("a")
-	g.must(g.Release(t.Context(), stale, state.Release{NextCheck: time.Now()}))
+	g.must(g.Release(t.Context(), state.Release{Lease: stale, NextCheck: time.Now()}))
 	if n := g.count(`SELECT failures FROM rotator.project WHERE lease_expires_at > now()`); n != 4 {
 		t.Errorf("a stale release changed the row: %d failures", n)
 	}
-	g.must(g.Release(t.Context(), fresh, state.Release{NextCheck: time.Now().Add(time.Hour)}))
+	g.must(g.Release(t.Context(), state.Release{Lease: fresh, NextCheck: time.Now().Add(time.Hour)}))
 	if failures, next := wait(); failures != 0 || next < 50*time.Minute {
 		t.Errorf("after a success: %d failures, next look in %s", failures, next)
 	}

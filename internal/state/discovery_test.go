@@ -122,7 +122,7 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, "a", "b", "c")
 	l := g.lease("a")
-	g.must(g.Release(g.Context(), g.lease("b"), state.Release{NextCheck: g.now().Add(time.Hour), Failed: true, Step: "create", Error: "refused"}))
+	g.must(g.Release(g.Context(), state.Release{Lease: g.lease("b"), NextCheck: g.now().Add(time.Hour), Failed: true, Step: "create", Error: "refused"}))
 	g.wantApplied(state.PauseAll("silence", "alice@desk"), true)
 	g.wantApplied(state.StartRun(state.Begun{ID: g.run, Trigger: "manual", Actor: "a", Host: "h"}), true)
 	_, err := g.Beat(g.Context(), l.Owner, "h", "k1", time.Minute)

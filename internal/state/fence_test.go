@@ -58,7 +58,7 @@ func staged(t *testing.T) *rig {
 	g.apply(l.RotationVerified(third))
 	g.apply(l.CredentialCurrent("api", "sinch/p/api", "k0"))
 	g.apply(l.Snapshot([]state.SeenKey{{ID: "k0", Credential: "api", State: "current", CreatedAt: time.Now()}}, []byte{1}))
-	g.must(g.Release(t.Context(), l, state.Release{NextCheck: time.Now()}))
+	g.must(g.Release(t.Context(), state.Release{Lease: l, NextCheck: time.Now()}))
 	return g
 }
 

@@ -1,9 +1,12 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +22,9 @@ type Lease struct {
 	Fence   int64
 	// Length is how long the lease lasts after each renewal.
 	Length time.Duration
+	// Asked is when it was asked for last, by this host's clock: the lease holds
+	// for its length from then on at least.
+	Asked time.Time
 }
 
 // Project is a project's row.
@@ -63,44 +69,59 @@ const eligible = `gone_at IS NULL
 	AND (NOT $3 OR next_check_at <= now())
 	AND ($4 OR seen_at >= $1) AND id <> $5`
 
-// Claim takes the lease of the next project of a run that nobody works on:
-// healthy ones first, then the one that has waited longest. It returns nil
-// when none is left, and while rotator is paused.
-func (s *Store) Claim(ctx context.Context, c Claiming) (lease *Lease, err error) {
+// Claim takes the leases of the next projects of a run that nobody works on, at
+// most so many: healthy ones first, then those that have waited longest. There
+// are none when none is left, and while rotator is paused.
+func (s *Store) Claim(ctx context.Context, c Claiming, most int) (leases []*Lease, err error) {
 	var b pgx.Batch
 	// Without statistics, as after the first discovery of a large fleet, the
 	// planner would sort all projects for each claim: the index has them in order.
 	b.Queue(`SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)`)
+	asked := time.Now()
 	b.Queue(`
 		WITH next AS (
-			SELECT id FROM rotator.project
+			SELECT id, next_check_at AS due FROM rotator.project
 			WHERE `+eligible+` AND (lease_expires_at IS NULL OR lease_expires_at < now())
 				AND NOT id = ANY ($9) AND ($8 OR checked_at IS NULL OR checked_at < $1)
 				AND ($10 OR NOT EXISTS (SELECT FROM rotator.pause))
 			ORDER BY (failures > 0), next_check_at, id
-			LIMIT 1 FOR UPDATE SKIP LOCKED
+			LIMIT `+strconv.Itoa(most)+` FOR UPDATE SKIP LOCKED
 		)
 		UPDATE rotator.project p
 		SET fence = fence + 1, lease_owner = $6, lease_expires_at = now() + $7::interval,
 			next_check_at = least(next_check_at, now()) -- until Release: a worker that dies leaves work behind
 		FROM next WHERE p.id = next.id
-		RETURNING p.fence, p.`+qualified,
+		RETURNING next.due, p.fence, p.`+qualified,
 		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not), c.Paused).
-		QueryRow(func(row pgx.Row) error {
-			l := &Lease{Owner: c.Owner, Length: c.Length}
-			p := &l.Project
-			err := row.Scan(&l.Fence, &p.ID, &p.ParentID, &p.Name, &p.Labels, &p.CreatedAt,
-				&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt, &p.Policy, &p.ResolvedSeq)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return nil // no project left is an answer, not an error
-			}
-			lease = l
-			return err //nolint:wrapcheck // wrapped below
+		Query(func(rows pgx.Rows) error {
+			leases, err = claimed(rows, Lease{Owner: c.Owner, Length: c.Length, Asked: asked})
+			return err
 		})
 	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
-		return nil, fmt.Errorf("claiming a project: %w", err)
+		return nil, fmt.Errorf("claiming projects: %w", err)
 	}
-	return lease, nil
+	return leases, nil
+}
+
+// claimed reads the leases that were taken, and puts them in order.
+func claimed(rows pgx.Rows, l Lease) (leases []*Lease, err error) {
+	due := map[*Lease]time.Time{}
+	leases, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*Lease, error) {
+		var since time.Time
+		l := l
+		p := &l.Project
+		err := row.Scan(&since, &l.Fence, &p.ID, &p.ParentID, &p.Name, &p.Labels, &p.CreatedAt,
+			&p.Failures, &p.CheckedAt, &p.SnapshotSHA256, &p.SnapshotAt, &p.Policy, &p.ResolvedSeq)
+		due[&l] = since
+		return &l, err //nolint:wrapcheck // by Claim
+	})
+	slices.SortFunc(leases, func(a, b *Lease) int {
+		return cmp.Or(
+			cmp.Compare(min(a.Project.Failures, 1), min(b.Project.Failures, 1)),
+			due[a].Compare(due[b]), cmp.Compare(a.Project.ID, b.Project.ID),
+		)
+	})
+	return leases, err //nolint:wrapcheck // by Claim
 }
 
 const qualified = `id, p.parent_id, p.name, p.labels, p.created_at, p.failures, p.checked_at, p.snapshot_sha256, p.snapshot_at, p.policy, p.resolved_seq`
@@ -145,6 +166,7 @@ func (s *Store) Left(ctx context.Context, c Claiming) (left bool, err error) {
 // Renew makes the lease last for its length from now. It reports false when
 // the lease has been lost: it ran out, or another process claimed it.
 func (s *Store) Renew(ctx context.Context, l *Lease) (bool, error) {
+	asked := time.Now()
 	tag, err := s.pool.Exec(ctx, `
 		UPDATE rotator.project SET lease_expires_at = now() + $3::interval
 		WHERE id = $1 AND fence = $2 AND lease_expires_at >= now()`,
@@ -152,7 +174,11 @@ func (s *Store) Renew(ctx context.Context, l *Lease) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("renewing the lease of project %s: %w", l.Project.ID, err)
 	}
-	return touched(tag), nil
+	if !touched(tag) {
+		return false, nil
+	}
+	l.Asked = asked
+	return true, nil
 }
 
 // Held is a Change that changes nothing, and applies only while the lease
@@ -172,75 +198,6 @@ func (l *Lease) Held() Change {
 		}
 		return true, nil
 	}
-}
-
-// Release is how work on a project ended.
-type Release struct {
-	NextCheck time.Time // when to look again at the latest
-	Failed    bool
-	Step      string // at which it failed
-	Error     string
-	// ResolvedSeq is the audit log's size up to which no intent is open; 0
-	// when that was not found out.
-	ResolvedSeq int64
-	// Problems are those that stand, of this project. What else stood is over
-	// if Whole, when everything was looked at, else that of the credentials in
-	// Settled.
-	Problems []Problem
-	Whole    bool
-	Settled  []string
-}
-
-// backoffBase and backoffCap bound how long a failing project or credential
-// is left alone: the base doubles with each further failure in a row.
-const (
-	backoffBase = time.Minute
-	backoffCap  = 6 * time.Hour
-)
-
-// Release gives the lease back and notes how the work ended. A failed
-// project is looked at again after a back-off. Releasing a lost lease
-// changes nothing.
-func (s *Store) Release(ctx context.Context, l *Lease, r Release) error {
-	failures := 0
-	if r.Failed {
-		failures = l.Project.Failures + 1
-	}
-	_, credentials, kinds, errors, same := columns(r.Problems)
-	_, err := s.pool.Exec(ctx, `
-		WITH released AS (
-			UPDATE rotator.project
-			SET lease_owner = NULL, lease_expires_at = NULL, checked_at = now(),
-				next_check_at = CASE WHEN $3 > 0 THEN now() + $4::interval ELSE $5 END,
-				failures = $3, failed_step = $6, last_error = $7, resolved_seq = greatest(resolved_seq, $8)
-			WHERE id = $1 AND fence = $2 RETURNING id
-		), over AS (
-			UPDATE rotator.problem p SET gone_at = now() FROM released r
-			WHERE p.project_id = r.id AND p.topic = 'work' AND p.gone_at IS NULL
-				AND ($9 OR p.credential = ANY ($10)) AND NOT p.credential = ANY ($11)
-		)
-		INSERT INTO rotator.problem AS p (project_id, credential, topic, kind, error)
-		SELECT r.id, u.credential, 'work', u.kind, CASE WHEN u.same THEN coalesce(old.error, u.error) ELSE u.error END
-		FROM released r, unnest($11::text[], $12::text[], $13::text[], $14::boolean[]) AS u (credential, kind, error, same)
-		LEFT JOIN rotator.problem old ON old.project_id = $1 AND old.credential = u.credential AND old.topic = 'work' AND old.kind = u.kind`+stands,
-		l.Project.ID, l.Fence, failures, seconds(Backoff(failures)), r.NextCheck, r.Step, r.Error, r.ResolvedSeq,
-		r.Whole, list(r.Settled), credentials, kinds, errors, same)
-	if err != nil {
-		return fmt.Errorf("releasing project %s: %w", l.Project.ID, err)
-	}
-	return nil
-}
-
-// Backoff returns how long to wait after so many failures in a row. The
-// first costs nothing: most faults are gone at the next look.
-func Backoff(failures int) time.Duration {
-	if failures < 2 {
-		return 0
-	}
-	if failures > 12 {
-		return backoffCap
-	}
-	return min(backoffBase<<(failures-2), backoffCap)
 }
 
 // list is a text[] argument that is never NULL.

@@ -43,9 +43,8 @@ func (g *rig) wantNews(when string, open int, want ...string) {
 // ends claims the project and gives it back with problems.
 func (g *rig) ends(project string, r state.Release) {
 	g.Helper()
-	l := g.lease(project)
-	r.NextCheck = g.now()
-	g.must(g.Release(g.Context(), l, r))
+	r.Lease, r.NextCheck = g.lease(project), g.now()
+	g.must(g.Release(g.Context(), r))
 }
 
 func failed(credential, why string) state.Problem {
@@ -107,7 +106,9 @@ func TestProblemsOfALostLease(t *testing.T) {
 	l := g.lease("a")
 	g.expire("a")
 	g.ends("a", whole(failed("api", "create: 400")))
-	g.must(g.Release(g.Context(), l, whole()))
+	late := whole()
+	late.Lease = l
+	g.must(g.Release(g.Context(), late))
 	g.wantNews("after a late release", 1, "+failed a/api: create: 400")
 }
 
@@ -148,7 +149,9 @@ func TestProblemsOfAge(t *testing.T) {
 	g.apply(l.Snapshot([]state.SeenKey{{ID: "k1", Credential: "api", State: "current", CreatedAt: at, Deadline: &at}}, []byte{1}))
 	g.wantNews("of an old key", 1, "+overdue a/api: past its max age: key k1, since "+at.UTC().Format(time.RFC3339))
 	g.wantNews("once more", 1)
-	g.must(g.Release(g.Context(), l, whole()))
+	end := whole()
+	end.Lease = l
+	g.must(g.Release(g.Context(), end))
 	g.wantNews("after good work", 1)
 	g.apply(g.lease("a").KeyGone("k1"))
 	g.wantNews("without the key", 0, "-overdue a/api: past its max age: key k1, since "+at.UTC().Format(time.RFC3339))

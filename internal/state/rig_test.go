@@ -81,9 +81,12 @@ func (g *rig) claiming(edits ...func(*state.Claiming)) state.Claiming {
 // claim returns the next lease, nil when there is none.
 func (g *rig) claim(c state.Claiming) *state.Lease {
 	g.Helper()
-	l, err := g.Claim(g.Context(), c)
+	all, err := g.Claim(g.Context(), c, 1)
 	g.must(err)
-	return l
+	if len(all) == 0 {
+		return nil
+	}
+	return all[0]
 }
 
 // claimed returns the ids of all projects that can be claimed, in order.

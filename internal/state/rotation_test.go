@@ -14,9 +14,10 @@ import (
 // memory returns what is known of project p.
 func (g *rig) memory(keys, ids []string) *state.Memory {
 	g.Helper()
-	m, err := g.Recall(g.Context(), "p", keys, ids)
+	all, err := g.Recall(g.Context(), "p")
 	g.must(err)
-	return m
+	g.must(g.Complete(g.Context(), all[0], keys, ids))
+	return all[0]
 }
 
 // rotations returns the ids of the rotations that are recalled, sorted.
@@ -124,7 +125,7 @@ func TestSnapshotKnowsWhatIsListed(t *testing.T) {
 	known("a", "b")
 	see()
 	known()
-	g.must(g.Release(t.Context(), l, state.Release{NextCheck: time.Now()}))
+	g.must(g.Release(t.Context(), state.Release{Lease: l, NextCheck: time.Now()}))
 	if p := g.lease("p").Project; !slices.Equal(p.SnapshotSHA256, []byte{0}) || p.SnapshotAt == nil {
 		t.Errorf("the next claim does not tell of the snapshot: %+v", p)
 	}
