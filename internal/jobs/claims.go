@@ -14,7 +14,8 @@ import (
 // project as for all.
 type claims struct {
 	*run
-	what state.Claiming
+	what  state.Claiming
+	found *found // where projects come from that are still being discovered; nil: all are known
 
 	mu    sync.Mutex
 	ready []*claimed // claimed, and not yet taken
@@ -51,14 +52,14 @@ func (c *claims) next(ctx context.Context) (*claimed, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		if len(c.ready) == 0 && !c.none {
-			err := c.fill(ctx)
-			if c.none = len(c.ready) == 0; err != nil {
+		for len(c.ready) == 0 {
+			if c.none {
+				return nil, nil //nolint:nilnil // none left is an answer, not an error
+			}
+			if err := c.fill(ctx); err != nil {
+				c.none = true
 				return nil, err
 			}
-		}
-		if len(c.ready) == 0 {
-			return nil, nil //nolint:nilnil // none left is an answer, not an error
 		}
 		p := c.ready[0]
 		c.ready = c.ready[1:]
@@ -68,11 +69,19 @@ func (c *claims) next(ctx context.Context) (*claimed, error) {
 	}
 }
 
-// fill claims projects. What is known of them can be asked later, so that only
-// a failing claim is an error.
+// fill claims projects, or finds out that there are none. What is known of them
+// can be asked later, so that only a failing claim is an error.
 func (c *claims) fill(ctx context.Context) error {
-	leases, err := c.claim(ctx, c.what, c.batch())
+	what := c.what
+	if c.found != nil {
+		what.Only = c.found.take(c.stop, c.batch())
+		if c.none = len(what.Only) == 0; c.none {
+			return nil
+		}
+	}
+	leases, err := c.claim(ctx, what, c.batch())
 	if err != nil || len(leases) == 0 {
+		c.none = c.found == nil
 		return err
 	}
 	var projects []string

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,8 @@ func (g *rig) crowd(ctx context.Context, last ...string) (done <-chan *jobs.Repo
 	}
 	g.run(jobs.Order{}, overlap(lap), func(c *jobs.Config) { c.MaxDeletions = 0 })
 	g.exec(`UPDATE rotator.project SET next_check_at = now() + interval '1 year' WHERE NOT starts_with(id, 'busy')`)
-	done = g.begin(ctx, g.runner(overlap(lap), func(c *jobs.Config) { c.Concurrency, c.Lease = 9, 3*time.Second }), jobs.Order{})
+	inOrder := func(c *jobs.Config) { c.Concurrency, c.Lease, c.MaxRotations = 9, 3*time.Second, 100 }
+	done = g.begin(ctx, g.runner(overlap(lap), inOrder), jobs.Order{})
 	for _, held := range all {
 		g.arrives(held)
 	}
@@ -111,4 +113,108 @@ func TestStopGivesBackWhatWaits(t *testing.T) {
 	if n := g.leased(); n != 0 {
 		t.Errorf("%d projects are still claimed", n)
 	}
+}
+
+// pages makes 150 subprojects, which Sinch lists on two pages. Keys are due in
+// a001 and a003, on the first, of which a003 failed last time, and in z001, on
+// the second. do is what becomes of that, until mend is called.
+func pages(g *rig, do sinchtest.Behaviour) (mend func()) {
+	g.t.Helper()
+	for _, id := range []string{"a001", "a002", "a003", "z001"} {
+		if id == "z001" {
+			for n := range 146 {
+				g.sim.AddSubproject(parent, fmt.Sprintf("m%03d", n), "empty", nil)
+			}
+		}
+		g.project(id, "api", day)
+	}
+	g.run(jobs.Order{})
+	for _, id := range []string{"a001", "a003", "z001"} {
+		g.sim.AddKey(id, "new", time.Now().Add(-89*day))
+	}
+	g.exec(`UPDATE rotator.project SET failures = 1 WHERE id = 'a003'`)
+	return g.sim.Fault(sinchtest.Fault{Operation: "subprojects.list", After: 1, Do: do})
+}
+
+// rotated is the projects in which the run rotated something, sorted.
+func rotated(r *jobs.Report) (ids []string) {
+	for _, res := range r.Results {
+		if res.Action == jobs.Rotated {
+			ids = append(ids, res.ProjectID)
+		}
+	}
+	return ids
+}
+
+// TestWorkBeginsBeforeAllProjectsAreKnown: what the first page of the list names
+// is worked on while the second is awaited, but for what failed last time.
+// Where a run may not do everything, it waits to know what comes first.
+func TestWorkBeginsBeforeAllProjectsAreKnown(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		edit  func(*jobs.Config)
+		early int
+	}{
+		"without limits":        {func(*jobs.Config) {}, 1},
+		"with a rotation limit": {func(c *jobs.Config) { c.MaxRotations = 100 }, 0},
+		"with a deletion limit": {func(c *jobs.Config) { c.MaxDeletions = 100 }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t)
+			do, held := sinchtest.Hold()
+			defer held.Release()
+			pages(g, do)
+			before := g.sent("access_keys.create")
+			done := g.begin(t.Context(), g.runner(c.edit), jobs.Order{})
+			g.arrives(held)
+			for deadline := time.Now().Add(10 * time.Second); g.sent("access_keys.create")-before < c.early; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("nothing is done before all projects are known")
+				}
+			}
+			time.Sleep(300 * time.Millisecond) // what else would be done
+			if n := g.sent("access_keys.create") - before; n != c.early {
+				t.Errorf("%d keys were made before all projects were known, want %d", n, c.early)
+			}
+			held.Release()
+			r := <-done
+			if got := rotated(r); !slices.Equal(got, []string{"a001", "a003", "z001"}) || r.Projects != 151 {
+				t.Errorf("rotated in %v, looked at %d projects; want the three that were due, and 151", got, r.Projects)
+			}
+		})
+	}
+}
+
+// TestListThatEndsInTheMiddle: when Sinch refuses the second page, what is known
+// of old is worked on, and the run says so; when it says that our key is not
+// valid, the run ends, and what was done before that is in the log.
+func TestListThatEndsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		g := newRig(t)
+		pages(g, sinchtest.Status(403))
+		r := g.run(jobs.Order{})
+		g.wantExit(r, jobs.ExitFailed)
+		if got := rotated(r); !slices.Equal(got, []string{"a001", "a003", "z001"}) || r.Projects != 151 {
+			t.Errorf("rotated in %v, looked at %d projects; want the three that were due, and 151", got, r.Projects)
+		}
+	})
+	t.Run("our key is not valid", func(t *testing.T) {
+		t.Parallel()
+		g := newRig(t)
+		mend := pages(g, sinchtest.Status(401))
+		r, err := g.runner().Run(t.Context(), jobs.Order{})
+		if err == nil || g.leased() != 0 {
+			t.Errorf("error %v, %d projects are still claimed; want an error, and none", err, g.leased())
+		}
+		if got := rotated(r); len(got) > 1 {
+			t.Errorf("rotated in %v, of which only the first page was known", got)
+		}
+		mend()
+		if got := rotated(g.run(jobs.Order{})); !slices.Contains(got, "z001") {
+			t.Errorf("the next run rotated in %v", got)
+		}
+	})
 }

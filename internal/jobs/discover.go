@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 	"time"
 
 	"rotator/internal/call"
@@ -12,11 +13,76 @@ import (
 	"rotator/internal/state"
 )
 
+// found are projects that discovery has just noted, for workers that begin before
+// it is through. It holds some; more of them are left until all are known.
+type found struct {
+	mu   sync.Mutex
+	ids  []string
+	more chan struct{} // there is something to take
+	done chan struct{} // closed at the end
+	err  error         // of the discovery, once done
+}
+
+// foundLimit is how many projects may wait, however many there are.
+const foundLimit = 5000
+
+// discovering begins to discover.
+func (s *run) discovering(ctx context.Context) *found {
+	f := &found{more: make(chan struct{}, 1), done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		f.err = s.discover(ctx, f)
+	}()
+	return f
+}
+
+func (f *found) add(page []state.Discovered) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range page {
+		if len(f.ids) < foundLimit {
+			f.ids = append(f.ids, d.ID)
+		}
+	}
+	select {
+	case f.more <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for projects, and takes some. It returns none when the discovery is
+// through, or ctx is.
+func (f *found) take(ctx context.Context, most int) []string {
+	for {
+		f.mu.Lock()
+		n := min(most, len(f.ids))
+		ids := f.ids[:n]
+		f.ids = f.ids[n:]
+		f.mu.Unlock()
+		if n > 0 {
+			return ids
+		}
+		select {
+		case <-f.more:
+		case <-f.done:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// wait waits for the end of the discovery.
+func (f *found) wait() error {
+	<-f.done
+	return f.err
+}
+
 // discover finds out which projects there are. Of the replicas that begin a
 // scheduled run at the same tick, one asks Sinch, and the others wait for it.
-func (s *run) discover(ctx context.Context) error {
+func (s *run) discover(ctx context.Context, f *found) error {
 	if s.order.Tick.IsZero() {
-		return s.list(ctx, nil)
+		return s.list(ctx, nil, f)
 	}
 	d := &state.Discovery{Parent: s.Parent, Owner: s.Process, Length: s.Lease, Since: s.order.Tick}
 	for !s.stopping() {
@@ -28,7 +94,7 @@ func (s *run) discover(ctx context.Context) error {
 			s.known = true
 			return nil
 		case turn == state.Ours:
-			err := s.list(ctx, d)
+			err := s.list(ctx, d, f)
 			end := s.State.EndDiscovery(context.WithoutCancel(ctx), *d, err == nil && !s.known)
 			return errors.Join(err, end)
 		}
@@ -43,17 +109,23 @@ func (s *run) discover(ctx context.Context) error {
 // projects.
 const discoveryPoll = 200 * time.Millisecond
 
+// pageSize is how many projects are noted at a time: as many as Sinch lists.
+const pageSize = 100
+
 // list notes the parent and its subprojects, page by page, and keeps the turn
 // meanwhile. When Sinch refuses the list of subprojects, what is known already
 // is worked on, and the run says so.
-func (s *run) list(ctx context.Context, turn *state.Discovery) error {
+func (s *run) list(ctx context.Context, turn *state.Discovery, f *found) error {
 	page := []state.Discovered{{ID: s.Parent}}
 	flush := func() error {
 		err := s.State.Discover(ctx, page)
 		if turn != nil && err == nil {
 			err = s.State.GoOnDiscovery(ctx, *turn)
 		}
-		s.total += len(page)
+		if err == nil {
+			f.add(page)
+		}
+		s.total.Add(int64(len(page)))
 		page = page[:0]
 		return err //nolint:wrapcheck // state says what it was doing
 	}
@@ -75,7 +147,7 @@ func (s *run) list(ctx context.Context, turn *state.Discovery) error {
 			continue
 		}
 		page = append(page, discovered(sub))
-		if len(page) == 500 {
+		if len(page) == pageSize {
 			if err := flush(); err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ type run struct {
 	cutShort  atomic.Bool // a project was left with steps to take
 	claiming  sync.Mutex  // guards not
 	not       []string    // projects that the run is not to claim again
-	total     int
+	total     atomic.Int64
 }
 
 // Run does one run. When ctx ends, no further key is begun, and the one in
@@ -223,27 +224,46 @@ func (s *run) sweep(ctx context.Context) error {
 		return err
 	}
 	s.self = self
-	if err := s.discover(ctx); err != nil {
-		return err
-	}
 	claim := state.Claiming{
-		Owner: s.Process, Since: s.report.StartedAt, Length: s.Lease, Only: s.order.Projects, Due: s.order.Due, Known: s.known,
+		Owner: s.Process, Since: s.report.StartedAt, Length: s.Lease, Only: s.order.Projects, Due: s.order.Due,
 		Except: s.self.project, Paused: s.order.IgnorePause,
 	}
-	if err := s.workers(ctx, claim); err != nil {
+	if err := s.early(ctx, claim); err != nil {
+		return err
+	}
+	claim.Known = s.known
+	if err := s.workers(ctx, claim, nil); err != nil {
 		return err
 	}
 	claim.Except = ""
 	if s.streak.over() && len(claim.Only) == 0 { // what is broken elsewhere does not stop rotator's own
 		claim.Only = []string{s.self.project}
 	}
-	if err := s.workers(ctx, claim); err != nil {
+	if err := s.workers(ctx, claim, nil); err != nil {
 		return err
 	}
 	if err := s.await(ctx, claim); err != nil {
 		return err
 	}
 	return s.leftover(ctx, claim)
+}
+
+// early works while projects are still being discovered, until all are known:
+// not on those that failed last time, because healthy ones go first, and not at
+// all where it matters who is first for another reason.
+func (s *run) early(ctx context.Context, claim state.Claiming) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f := s.discovering(ctx)
+	if s.MaxRotations >= 0 || s.MaxDeletions >= 0 || len(claim.Only) > 0 {
+		return f.wait()
+	}
+	claim.Healthy = true
+	err := s.workers(ctx, claim, f)
+	if err != nil {
+		cancel()
+	}
+	return cmp.Or(err, f.wait())
 }
 
 // stopping reports whether no new key may be begun.
@@ -264,7 +284,7 @@ func (s *run) await(ctx context.Context, claim state.Claiming) error {
 		if err := wait(ctx, min(time.Second, s.Lease/3)); err != nil {
 			return err
 		}
-		if err := s.workers(ctx, claim); err != nil {
+		if err := s.workers(ctx, claim, nil); err != nil {
 			return err
 		}
 	}
@@ -272,9 +292,9 @@ func (s *run) await(ctx context.Context, claim state.Claiming) error {
 }
 
 // workers lets Concurrency workers take projects until none is left, and gives
-// all of them back.
-func (s *run) workers(ctx context.Context, claim state.Claiming) error {
-	c := &claims{run: s, what: claim}
+// all of them back. Given what a discovery finds, they take that, until its end.
+func (s *run) workers(ctx context.Context, claim state.Claiming, f *found) error {
+	c := &claims{run: s, what: claim, found: f}
 	ended := make(chan state.Release, s.batch())
 	var releases sync.WaitGroup
 	releases.Go(func() { s.release(ctx, ended) })
@@ -291,7 +311,7 @@ func (s *run) workers(ctx context.Context, claim state.Claiming) error {
 					return err
 				}
 				if n := s.done.Add(1); s.Progress != nil {
-					s.Progress(int(n), s.total)
+					s.Progress(int(n), int(s.total.Load()))
 				}
 			}
 			return nil
@@ -360,7 +380,7 @@ func (s *run) leftover(ctx context.Context, claim state.Claiming) error {
 		return err //nolint:wrapcheck // state says what it was doing
 	}
 	// What came free since the last claim is neither looked at nor busy.
-	if err := s.workers(ctx, claim); err != nil {
+	if err := s.workers(ctx, claim, nil); err != nil {
 		return err
 	}
 	for _, b := range busy {

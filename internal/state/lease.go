@@ -56,6 +56,8 @@ type Claiming struct {
 	Not   []string // project ids that are not claimed
 	// Paused claims although rotator is paused.
 	Paused bool
+	// Healthy claims only projects whose last run did not fail.
+	Healthy bool
 	// Except is a project that is left for later: the one that holds
 	// rotator's own key is the last of a run.
 	Except string
@@ -65,7 +67,10 @@ type Claiming struct {
 // arguments $1 since, $2 only, $3 due, $4 known, $5 except. Discovery by another
 // run at the same time serves as well as the run's own.
 const eligible = `gone_at IS NULL
-	AND (cardinality($2::text[]) = 0 OR id = ANY ($2))
+	AND (cardinality($2::text[]) = 0 OR id = ANY ($2))` + eligibleNamed
+
+// eligibleNamed is the same for projects that are found by their ids.
+const eligibleNamed = `
 	AND (NOT $3 OR next_check_at <= now())
 	AND ($4 OR seen_at >= $1) AND id <> $5`
 
@@ -74,15 +79,19 @@ const eligible = `gone_at IS NULL
 // are none when none is left, and while rotator is paused.
 func (s *Store) Claim(ctx context.Context, c Claiming, most int) (leases []*Lease, err error) {
 	var b pgx.Batch
-	// Without statistics, as after the first discovery of a large fleet, the
-	// planner would sort all projects for each claim: the index has them in order.
-	b.Queue(`SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)`)
+	which := `gone_at IS NULL AND id = ANY ($2)` + eligibleNamed
+	if len(c.Only) == 0 {
+		which = eligible
+		// Without statistics, as after the first discovery of a large fleet, the
+		// planner would sort all projects for each claim: the index has them in order.
+		b.Queue(`SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)`)
+	}
 	asked := time.Now()
 	b.Queue(`
 		WITH next AS (
 			SELECT id, next_check_at AS due FROM rotator.project
-			WHERE `+eligible+` AND (lease_expires_at IS NULL OR lease_expires_at < now())
-				AND NOT id = ANY ($9) AND ($8 OR checked_at IS NULL OR checked_at < $1)
+			WHERE `+which+` AND (lease_expires_at IS NULL OR lease_expires_at < now())
+				AND NOT id = ANY ($9) AND ($8 OR checked_at IS NULL OR checked_at < $1) AND (NOT $11 OR failures = 0)
 				AND ($10 OR NOT EXISTS (SELECT FROM rotator.pause))
 			ORDER BY (failures > 0), next_check_at, id
 			LIMIT `+strconv.Itoa(most)+` FOR UPDATE SKIP LOCKED
@@ -92,7 +101,7 @@ func (s *Store) Claim(ctx context.Context, c Claiming, most int) (leases []*Leas
 			next_check_at = least(next_check_at, now()) -- until Release: a worker that dies leaves work behind
 		FROM next WHERE p.id = next.id
 		RETURNING next.due, p.fence, p.`+qualified,
-		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not), c.Paused).
+		c.Since, list(c.Only), c.Due, c.Known, c.Except, c.Owner, seconds(c.Length), c.Again, list(c.Not), c.Paused, c.Healthy).
 		Query(func(rows pgx.Rows) error {
 			leases, err = claimed(rows, Lease{Owner: c.Owner, Length: c.Length, Asked: asked})
 			return err
