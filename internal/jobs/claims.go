@@ -74,7 +74,7 @@ func (c *claims) next(ctx context.Context) (*claimed, error) {
 func (c *claims) fill(ctx context.Context) error {
 	what := c.what
 	if c.found != nil {
-		what.Only = c.found.take(c.stop, c.batch())
+		what.Only = c.found.take(c.stop, c.batch()) //nolint:contextcheck // a stop ends the waiting at once
 		if c.none = len(what.Only) == 0; c.none {
 			return nil
 		}

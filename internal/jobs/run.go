@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -259,11 +258,12 @@ func (s *run) early(ctx context.Context, claim state.Claiming) error {
 		return f.wait()
 	}
 	claim.Healthy = true
-	err := s.workers(ctx, claim, f)
-	if err != nil {
+	if err := s.workers(ctx, claim, f); err != nil {
 		cancel()
+		_ = f.wait()
+		return err
 	}
-	return cmp.Or(err, f.wait())
+	return f.wait()
 }
 
 // stopping reports whether no new key may be begun.
