@@ -29,7 +29,7 @@ func BenchmarkAlternatives(b *testing.B) {
 		run  func(s *stack) usage
 	}{
 		{"rotator", func(s *stack) usage {
-			u := s.run([]string{due(0)}, "run-now", "-o", "json")
+			u := s.run(nil, "run-now", "-o", "json")
 			s.expect(u, projects, projects)
 			return u
 		}},
@@ -45,8 +45,9 @@ func BenchmarkAlternatives(b *testing.B) {
 	} {
 		b.Run(side.name, func(b *testing.B) {
 			s := newStack(b, sinchtest.Config{TokenRate: -1}, latency)
-			s.seed(fleet{projects: projects, keys: 4, cohort: projects})
-			s.run([]string{"ROTATOR_MAX_AGE=120d"}, "run-now") // rotator's rows; the others have none
+			s.seed(fleet{projects: projects, keys: 4})
+			s.run(nil, "run-now") // rotator's rows; the others have none
+			s.grow(0, projects)
 			if _, err := s.db.Exec(b.Context(), "create table public.naive (at timestamptz, project text, old text, new text); grant all on public.naive to public"); err != nil {
 				b.Fatal(err)
 			}
@@ -71,7 +72,7 @@ func (s *stack) arrived() (n int) {
 // alternative runs what is not rotator, and makes sure that it did the work.
 func (s *stack) alternative(program string, args ...string) usage {
 	s.b.Helper()
-	s.env = append(s.env, fmt.Sprint("MAX_AGE_DAYS=", int(oldest/day)-1), "PATH="+os.Getenv("PATH"))
+	s.env = append(s.env, fmt.Sprint("MAX_AGE_DAYS=", int(maxAge/day)), "PATH="+os.Getenv("PATH"))
 	u := measured(s.b, s.env, program, args)
 	if n := s.one(`select count(*) from public.naive`); n != 100 {
 		s.b.Fatalf("%s rotated %d keys, want 100", program, n)

@@ -21,26 +21,20 @@ const day = 24 * time.Hour
 type fleet struct {
 	projects int
 	keys     int // of each subproject
-	cohort   int // projects whose first key is as old as that of no other cohort
 }
 
-// young is how old most keys are; each cohort's key is a week older than the
-// next's, so that a shorter maximum age makes another cohort due.
-const young = day
-
-func (f fleet) age(project, key int) time.Duration {
-	if f.cohort == 0 || key > 0 {
-		return young
+// grow makes the first key of so many projects old enough to be replaced.
+func (s *stack) grow(first, projects int) {
+	s.b.Helper()
+	for p := first; p < first+projects; p++ {
+		if !s.sim.Age(s.firsts[p], maxAge) {
+			s.b.Fatalf("the first key of %s is gone", project(p))
+		}
 	}
-	return max(oldest-time.Duration(project/f.cohort)*7*day, young)
 }
 
-const oldest = 80 * day
-
-// due is the maximum age under which the nth cohort is due.
-func due(n int) string {
-	return "ROTATOR_MAX_AGE=" + (oldest - time.Duration(n)*7*day).String()
-}
+// maxAge of every run; keys are a day old at first.
+const maxAge = 90 * day
 
 func project(n int) string { return fmt.Sprintf("p%06d", n) }
 
@@ -55,12 +49,15 @@ func (s *stack) seed(f fleet) {
 	for p := range f.projects {
 		s.sim.AddSubproject(parent, project(p), project(p), nil)
 		for k := range f.keys {
-			created := time.Now().Add(-f.age(p, k))
+			created := time.Now().Add(-day)
 			id, err := rotation.NewID(created, rand.Reader)
 			if err != nil {
 				s.b.Fatal(err)
 			}
 			key := s.sim.AddKey(project(p), rotation.DisplayName(name(k), id), created)
+			if k == 0 {
+				s.firsts = append(s.firsts, key.KeyID)
+			}
 			g.Go(func() error {
 				path := s.prefix + "/" + project(p) + "/" + name(k)
 				err := s.write(ctx, web, "metadata/"+path, map[string]any{

@@ -15,7 +15,6 @@ import (
 func BenchmarkStart(b *testing.B) {
 	s := newStack(b, unlimited, 0)
 	s.seed(fleet{projects: 1, keys: 1})
-	s.env = append(s.env, "ROTATOR_MAX_AGE=90d")
 	s.run(nil, "run-now")
 	var first, whole []float64
 	for range 10 * b.N {

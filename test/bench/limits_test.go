@@ -17,10 +17,10 @@ import (
 func BenchmarkLimits(b *testing.B) {
 	const resources = 20.0
 	f := fleet{projects: *size / 25, keys: 1}
-	f.cohort = f.projects
 	s := newStack(b, sinchtest.Config{APIRate: resources}, 0)
 	s.seed(f)
-	s.env = append(s.env, "SINCH_RATE_LIMIT=20", "SINCH_TOKEN_RATE_LIMIT=10", "SINCH_TOKEN_BURST=30", due(0), "ROTATOR_CONCURRENCY=8")
+	s.grow(0, f.projects)
+	s.env = append(s.env, "SINCH_RATE_LIMIT=20", "SINCH_TOKEN_RATE_LIMIT=10", "SINCH_TOKEN_BURST=30", "ROTATOR_CONCURRENCY=8")
 	plan := s.run(nil, "plan", "-o", "json")
 	var forecast struct {
 		Seconds float64 `json:"estimated_seconds"`

@@ -16,7 +16,7 @@ func BenchmarkReplicas(b *testing.B) {
 	f := fleet{projects: *size / 5, keys: 4}
 	s := newStack(b, unlimited, latency)
 	s.seed(f)
-	s.env = append(s.env, "ROTATOR_MAX_AGE=90d", "ROTATOR_CONCURRENCY=8")
+	s.env = append(s.env, "ROTATOR_CONCURRENCY=8")
 	s.run(nil, "run-now")
 	took := map[int][]float64{}
 	var share []float64

@@ -23,7 +23,7 @@ func BenchmarkScale(b *testing.B) {
 		b.Run(fmt.Sprint("subprojects=", projects), func(b *testing.B) {
 			s := newStack(b, unlimited, 0)
 			seedOwn(s, projects)
-			settings := []string{"ROTATOR_MAX_AGE=90d", "SINCH_KEY_ID=" + s.own.KeyID, "SINCH_KEY_SECRET=" + s.own.Secret, "SINCH_PROJECT_ID=fleet"}
+			settings := []string{"SINCH_KEY_ID=" + s.own.KeyID, "SINCH_KEY_SECRET=" + s.own.Secret, "SINCH_PROJECT_ID=fleet"}
 			first := s.run(settings, "run-now", "-o", "json")
 			calls := s.calls()
 			second := s.run(settings, "run-now", "-o", "json")

@@ -49,6 +49,7 @@ type stack struct {
 	token  string // of rotator's own login to Vault
 	prefix string
 	own    sinchtest.Issued
+	firsts []string      // first key of each project of the fleet
 	db     *pgxpool.Pool // as the superuser
 	link   string        // the daemon's URL of the database
 	env    []string
@@ -83,7 +84,7 @@ func newStack(b *testing.B, sim sinchtest.Config, wait time.Duration) *stack {
 		"SINCH_RATE_LIMIT=100000", "SINCH_TOKEN_RATE_LIMIT=100000", "SINCH_TOKEN_BURST=100000",
 		"DATABASE_URL=" + s.link,
 		"VAULT_ADDR=" + s.vault, "VAULT_TOKEN=" + s.token, "VAULT_KV_PREFIX=" + s.prefix, "AUDIT_VAULT_PREFIX=audit-" + s.prefix,
-		"ROTATOR_INCLUDE=service-*", "ROTATOR_OVERLAP=1h", "ROTATOR_MARGIN=1h",
+		"ROTATOR_INCLUDE=service-*", "ROTATOR_MAX_AGE=" + maxAge.String(), "ROTATOR_OVERLAP=1h", "ROTATOR_MARGIN=1h",
 		"ROTATOR_CONCURRENCY=" + strconv.Itoa(concurrency), "ROTATOR_LISTEN=127.0.0.1:0",
 		"ROTATOR_STATE_DIR=" + b.TempDir(), "ROTATOR_ACTOR=bench@rig", "HOME=" + b.TempDir(),
 	}

@@ -25,7 +25,7 @@ func BenchmarkQuiet(b *testing.B) { compare(b, fleet{projects: *size, keys: 4}, 
 // BenchmarkRotations is the same run with 500 rotations. DESIGN.md section 8
 // wants at most 1.25.
 func BenchmarkRotations(b *testing.B) {
-	compare(b, fleet{projects: *size, keys: 4, cohort: *size / 10}, *size/10)
+	compare(b, fleet{projects: *size, keys: 4}, *size/10)
 }
 
 // compare measures runs over a fleet beside the floor, in turns.
@@ -33,19 +33,16 @@ func compare(b *testing.B, f fleet, rotations int) {
 	b.Helper()
 	s := newStack(b, unlimited, latency)
 	s.seed(f)
-	s.run([]string{"ROTATOR_MAX_AGE=90d"}, "run-now") // the first run makes the rows
+	s.run(nil, "run-now") // the first run makes the rows
 	bare := s.floor()
 	var ratios, rates, idle, cpu, calls []float64
 	for n := range turns * b.N {
-		age := "ROTATOR_MAX_AGE=90d"
-		if rotations > 0 {
-			age = due(n)
-		}
+		s.grow(n*rotations, rotations)
 		before := s.calls()
-		u := s.run([]string{age}, "run-now", "-o", "json")
+		u := s.run(nil, "run-now", "-o", "json")
 		s.expect(u, f.projects, rotations)
 		calls = append(calls, float64(s.calls()-before))
-		took := bare.took(f, f.projects-f.cohort, rotations)
+		took := bare.took(f, f.projects-rotations, rotations)
 		ratios = append(ratios, u.wall.Seconds()/took.Seconds())
 		rates = append(rates, float64(f.projects)/u.wall.Seconds())
 		cpu = append(cpu, 1000*u.cpu.Seconds()/float64(f.projects))

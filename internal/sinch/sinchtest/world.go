@@ -90,6 +90,18 @@ func (s *Server) AddKey(project, displayName string, created time.Time) Issued {
 	return Issued{KeyID: k.id, Secret: secret}
 }
 
+// Age makes a key older, and reports whether it exists.
+func (s *Server) Age(keyID string, by time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.keys[keyID]
+	if k == nil || k.gone != 0 {
+		return false
+	}
+	k.created -= int64(by)
+	return true
+}
+
 // RemoveKey deletes a key as if a person had done it in the dashboard, and
 // reports whether it existed.
 func (s *Server) RemoveKey(keyID string) bool {
