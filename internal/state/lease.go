@@ -3,7 +3,6 @@ package state
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -190,22 +189,35 @@ func (s *Store) Renew(ctx context.Context, l *Lease) (bool, error) {
 	return true, nil
 }
 
+// held begins a statement that changes something only while the lease holds:
+// then held has its one row. The row lock keeps a claim from slipping in before
+// the transaction commits.
+const held = `WITH held AS (SELECT FROM rotator.project WHERE id = $1 AND fence = $2 AND lease_expires_at >= now() FOR SHARE)`
+
 // Held is a Change that changes nothing, and applies only while the lease
-// holds: it guards an audit row that has no state of its own. The row lock
-// keeps a claim from slipping in before the transaction commits.
-func (l *Lease) Held() Change {
+// holds: it guards an audit row that has no state of its own.
+func (l *Lease) Held() Change { return l.change(held + ` SELECT count(*) FROM held`) }
+
+// makes is a Change of one statement, which selects from held, and applies if it
+// touches a row. Its first arguments are $3 and so on; $1 is the project.
+func (l *Lease) makes(sql string, args ...any) Change {
+	return l.change(held+`, made AS (`+sql+` RETURNING 1) SELECT count(*) FROM made`, args...)
+}
+
+// does is the same of any number of statements, named and separated as in a
+// WITH, that applies while the lease holds, touch they a row or not.
+func (l *Lease) does(parts string, args ...any) Change {
+	return l.change(held+`, `+parts+` SELECT count(*) FROM held`, args...)
+}
+
+// change is a Change that applies if its one statement counts more than nothing.
+func (l *Lease) change(sql string, args ...any) Change {
 	return func(ctx context.Context, tx pgx.Tx) (bool, error) {
-		var one int
-		err := tx.QueryRow(ctx, `SELECT 1 FROM rotator.project
-			WHERE id = $1 AND fence = $2 AND lease_expires_at >= now() FOR SHARE`,
-			l.Project.ID, l.Fence).Scan(&one)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return false, nil
+		var n int
+		if err := tx.QueryRow(ctx, sql, append([]any{l.Project.ID, l.Fence}, args...)...).Scan(&n); err != nil {
+			return false, fmt.Errorf("changing project %s: %w", l.Project.ID, err)
 		}
-		if err != nil {
-			return false, fmt.Errorf("checking the lease of project %s: %w", l.Project.ID, err)
-		}
-		return true, nil
+		return n > 0, nil
 	}
 }
 

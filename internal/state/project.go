@@ -75,25 +75,22 @@ func (s *Store) CurrentKey(ctx context.Context, project, name string) (string, e
 // CredentialFailed is a Change that notes a failed attempt; the credential
 // is left alone for a while after the second in a row.
 func (l *Lease) CredentialFailed(name, path, message string, failures int) Change {
-	return guarded(l, change(`
+	return l.makes(`
 		INSERT INTO rotator.credential AS c (project_id, name, vault_path, failures, not_before, last_error)
-		VALUES ($1, $2, $3, $4, now() + $5::interval, $6)
+		SELECT $1, $3, $4, $5::integer, now() + $6::interval, $7 FROM held
 		ON CONFLICT (project_id, name) DO UPDATE
 		SET failures = excluded.failures, not_before = excluded.not_before, last_error = excluded.last_error`,
-		l.Project.ID, name, path, failures, seconds(Backoff(failures)), message))
+		name, path, failures, seconds(Backoff(failures)), message)
 }
 
 // CredentialCurrent is a Change that notes the current key of a credential
 // and clears its failures.
 func (l *Lease) CredentialCurrent(name, path, key string) Change {
-	return guarded(l, change(`
+	return l.makes(`
 		INSERT INTO rotator.credential (project_id, name, vault_path, current_key_id)
-		VALUES ($1, $2, $3, $4)
+		SELECT $1, $3, $4, $5 FROM held
 		ON CONFLICT (project_id, name) DO UPDATE
 		SET vault_path = excluded.vault_path, current_key_id = excluded.current_key_id,
 			failures = 0, not_before = NULL, last_error = ''`,
-		l.Project.ID, name, path, key))
+		name, path, key)
 }
-
-// guarded makes a change only while the lease holds.
-func guarded(l *Lease, c Change) Change { return All(l.Held(), c) }
