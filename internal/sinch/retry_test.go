@@ -154,7 +154,7 @@ func TestRateLimit(t *testing.T) {
 			}
 			return time.Since(begin)
 		}
-		if took := list(120); took < 5*time.Second || took > 5100*time.Millisecond {
+		if took := list(120); took < 5200*time.Millisecond || took > 5300*time.Millisecond {
 			t.Errorf("120 requests at 20/s took %s", took)
 		}
 		g.Share(4)

@@ -35,6 +35,7 @@ func compare(b *testing.B, f fleet, rotations int) {
 	s.seed(f)
 	s.run(nil, "run-now") // the first run makes the rows
 	bare := s.floor()
+	bare.listen()
 	var ratios, rates, idle, cpu, calls []float64
 	for n := range turns * b.N {
 		s.grow(n*rotations, rotations)
@@ -46,7 +47,7 @@ func compare(b *testing.B, f fleet, rotations int) {
 		ratios = append(ratios, u.wall.Seconds()/took.Seconds())
 		rates = append(rates, float64(f.projects)/u.wall.Seconds())
 		cpu = append(cpu, 1000*u.cpu.Seconds()/float64(f.projects))
-		idle = append(idle, bare.ideal(latency).Seconds()/took.Seconds())
+		idle = append(idle, bare.ideal().Seconds()/took.Seconds())
 	}
 	b.ReportMetric(0, "ns/op")
 	report(b, ratios, "ratio")
@@ -54,6 +55,7 @@ func compare(b *testing.B, f fleet, rotations int) {
 	b.ReportMetric(slices.Max(ratios), "max-ratio")
 	report(b, rates, "projects/s")
 	report(b, idle, "floor/ideal")
+	b.ReportMetric(float64(bare.alone.Microseconds())/1000, "ms/call")
 	report(b, cpu, "cpu-s/1000-projects")
 	report(b, calls, "calls")
 	b.ReportMetric(float64(bare.calls.Load()), "floor-calls")
