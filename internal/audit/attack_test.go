@@ -98,6 +98,14 @@ var attacks = []attack{
 		code: 1, kind: "column", says: []string{"column occurred_at of event 1 "}, from: 1, to: 1,
 	},
 	{
+		name: "falsify what a listing shows", how: "triggers disabled",
+		do: func(t *testing.T, s *scene) {
+			t.Helper()
+			s.disarmed(t, `update audit.event set strangers = '{k9}' where seq = 17`)
+		},
+		code: 1, kind: "column", says: []string{`column strangers of event 17 says "[\"k9\"]", its body ""`}, from: 17, to: 17,
+	},
+	{
 		name: "falsify a hash", naive: []string{`insert into audit.event (seq, body, leaf_hash) values (66, '{"v":1,"id":"01900000-0000-7000-8000-000000000000","t_us":1,"type":"pause"}', sha256(''))`},
 		refusal: checkViolation, how: "triggers disabled, constraint dropped",
 		do: func(t *testing.T, s *scene) {

@@ -49,6 +49,9 @@ func (v *verification) database(ctx context.Context, pool *pgxpool.Pool) error {
 	if err := v.findLate(ctx, tx); err != nil {
 		return err
 	}
+	if err := v.findStrangers(ctx, tx); err != nil {
+		return err
+	}
 	v.defences(ctx, tx)
 	return nil
 }

@@ -98,3 +98,9 @@ func VerifyRows(ctx context.Context, cfg VerifyConfig, origin string, rows []Row
 // Window makes ids leave the window after so many others, for one
 // verification.
 func Window(n int) func(*VerifyConfig) { return func(c *VerifyConfig) { c.window = n } }
+
+// What the column strangers is compared with.
+var (
+	StrangersOf     = strangersOf
+	SortedStrangers = sorted
+)
