@@ -60,7 +60,11 @@ func BenchmarkQuestions(b *testing.B) {
 	var f *fleet
 	if size, _ := open(b, owner).Head(); size == 0 {
 		f = tellFleet(b, owner, projects, events, 5000)
-		stage(b, owner, "vacuum analyze audit.event")
+		vacuum := stage
+		if owner == auditor { // a database that is not ours, with the login of its owner
+			vacuum = exec
+		}
+		vacuum(b, owner, "vacuum analyze audit.event")
 	} else { // what it tells is the same every time, but for when
 		f = newFleet(projects, time.Unix(0, 0), func(...audit.Event) {})
 		f.tell(int(size))
