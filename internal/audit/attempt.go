@@ -106,26 +106,30 @@ func updates(batch []*item) bool {
 // tryKnown appends to the head as last seen, in a single round trip.
 func (l *Log) tryKnown(ctx context.Context, conn *pgx.Conn, batch []*item) (*attempt, error) {
 	a := &attempt{results: make([]error, len(batch))}
-	return a, a.append(ctx, conn, l.known(), batch)
+	if _, err := conn.Exec(ctx, appending, a.extend(l.known(), batch)...); err != nil {
+		return a, fmt.Errorf("appending: %w", err)
+	}
+	return a, nil
 }
 
 // tryLocked takes the head's lock, looks whether the lost attempt committed
 // after all, and if not, makes the state changes and appends. Looking under
 // the lock is what makes it final: nobody can append behind our back, and the
-// lost attempt's own append would find the head moved.
+// lost attempt's own append would find the head moved. It takes two round trips,
+// and one more after a lost attempt.
 func (l *Log) tryLocked(ctx context.Context, conn *pgx.Conn, batch []*item, lost *attempt) (*attempt, error) {
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("beginning: %w", err)
+	defer l.session.rollback(ctx)
+	changing := batch
+	if lost != nil {
+		changing = nil
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // after a commit there is nothing to roll back, after a failure nothing to save
-	head, err := lockHead(ctx, tx)
+	head, applied, err := locked(ctx, conn, changing)
 	if err != nil {
 		return nil, err
 	}
 	l.session.contended = head.size != l.known().size
 	if lost != nil {
-		there, err := lost.committed(ctx, tx)
+		there, err := lost.committed(ctx, conn)
 		if err != nil {
 			return lost, err
 		}
@@ -133,50 +137,91 @@ func (l *Log) tryLocked(ctx context.Context, conn *pgx.Conn, batch []*item, lost
 			lost.tree = head
 			return lost, nil
 		}
+		if applied, err = changed(ctx, conn, batch); err != nil {
+			return nil, err
+		}
 	}
 	a := &attempt{tree: head, results: make([]error, len(batch))}
-	kept, err := a.update(ctx, tx, batch)
-	if err != nil || len(kept) == 0 {
-		return a, err
-	}
-	if err := a.append(ctx, tx, head, kept); err != nil {
-		return a, err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return a, fmt.Errorf("committing: %w", err)
+	if kept := a.keep(batch, applied); len(kept) > 0 {
+		return a, a.commit(ctx, conn, kept)
 	}
 	return a, nil
 }
 
-// update makes the state changes and returns the items that are to be
-// written: one whose Update changes nothing is dropped before hashing, so that
-// a stale worker does not abort the others' batch.
-func (a *attempt) update(ctx context.Context, tx pgx.Tx, batch []*item) ([]*item, error) {
-	kept := make([]*item, 0, len(batch))
+// locked begins a transaction, locks the head and makes a batch's state changes.
+func locked(ctx context.Context, conn *pgx.Conn, batch []*item) (head tree, applied []func() bool, err error) {
+	var b pgx.Batch
+	var is bool
+	b.Queue(`begin`)
+	b.Queue(lockingHead).QueryRow(func(row pgx.Row) (err error) {
+		head, err = scanHead(row)
+		is = err == nil
+		return err
+	})
+	applied = queue(&b, batch)
+	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
+		// A statement that cannot even be prepared fails before all others.
+		if pg := (*pgconn.PgError)(nil); is || errors.As(err, &pg) && pg.Code[:2] == "42" && updates(batch) {
+			return tree{}, nil, &itemError{fmt.Errorf("updating state with the audit log: %w", err)}
+		}
+		return tree{}, nil, fmt.Errorf("locking the head: %w", err)
+	}
+	return head, applied, nil
+}
+
+// changed makes a batch's state changes.
+func changed(ctx context.Context, conn *pgx.Conn, batch []*item) (applied []func() bool, err error) {
+	var b pgx.Batch
+	applied = queue(&b, batch)
+	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, &itemError{fmt.Errorf("updating state with the audit log: %w", err)}
+	}
+	return applied, nil
+}
+
+// queue queues the state changes of a batch and returns what says which have
+// applied, nil where there is none.
+func queue(b *pgx.Batch, batch []*item) []func() bool {
+	applied := make([]func() bool, len(batch))
 	for i, it := range batch {
 		if it.update != nil {
-			applied, err := it.update(ctx, tx)
-			if err != nil {
-				return nil, &itemError{fmt.Errorf("updating state with the audit log: %w", err)}
-			}
-			if !applied {
-				a.results[i] = ErrNotApplied
-				continue
-			}
+			applied[i] = it.update(b)
+		}
+	}
+	return applied
+}
+
+// keep returns the items that are to be written: one whose Update changed
+// nothing is dropped before hashing, so that a stale worker does not abort the
+// others' batch.
+func (a *attempt) keep(batch []*item, applied []func() bool) []*item {
+	kept := make([]*item, 0, len(batch))
+	for i, it := range batch {
+		if applied[i] != nil && !applied[i]() {
+			a.results[i] = ErrNotApplied
+			continue
 		}
 		kept = append(kept, it)
 	}
-	return kept, nil
+	return kept
 }
 
-// querier is what both a connection and a transaction offer.
-type querier interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+// commit appends the items to the locked head and ends the transaction.
+func (a *attempt) commit(ctx context.Context, conn *pgx.Conn, items []*item) error {
+	var b pgx.Batch
+	b.Queue(appending, a.extend(a.tree, items)...)
+	b.Queue(`commit`)
+	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
+		return fmt.Errorf("appending: %w", err)
+	}
+	return nil
 }
 
-// append extends head by the items.
-func (a *attempt) append(ctx context.Context, db querier, head tree, items []*item) error {
+const appending = `select audit.append($1, $2, $3, $4, $5)`
+
+// extend makes the attempt one to extend head by the items, and returns what
+// audit.append wants.
+func (a *attempt) extend(head tree, items []*item) []any {
 	var bodies []string
 	var leaves [][]byte
 	for _, it := range items {
@@ -188,16 +233,12 @@ func (a *attempt) append(ctx context.Context, db querier, head tree, items []*it
 	}
 	a.base, a.tree, a.sent = head.size, head.append(a.hashes...), true
 	root := a.tree.root()
-	_, err := db.Exec(ctx, `select audit.append($1, $2, $3, $4, $5)`, head.size, bodies, leaves, root[:], a.tree.bytes())
-	if err != nil {
-		return fmt.Errorf("appending: %w", err)
-	}
-	return nil
+	return []any{head.size, bodies, leaves, root[:], a.tree.bytes()}
 }
 
 // committed reports whether the attempt stands in the log. It is atomic and
 // was bound to its base: it stands exactly there or nowhere.
-func (a *attempt) committed(ctx context.Context, tx querier) (bool, error) {
+func (a *attempt) committed(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	leaves := make([][]byte, len(a.hashes))
 	for i := range a.hashes {
 		leaves[i] = a.hashes[i][:]
@@ -205,18 +246,27 @@ func (a *attempt) committed(ctx context.Context, tx querier) (bool, error) {
 	var found int
 	const query = `select count(*) from unnest($2::bytea[]) with ordinality as l (hash, n)
 		join audit.event e on e.seq = $1::bigint + l.n - 1 and e.leaf_hash = l.hash`
-	if err := tx.QueryRow(ctx, query, a.base, leaves).Scan(&found); err != nil {
+	if err := conn.QueryRow(ctx, query, a.base, leaves).Scan(&found); err != nil {
 		return false, fmt.Errorf("looking for a lost batch: %w", err)
 	}
 	return found == len(a.hashes), nil
 }
 
+const lockingHead = `select size, root, frontier from audit.lock_head()`
+
 func lockHead(ctx context.Context, tx pgx.Tx) (tree, error) {
+	t, err := scanHead(tx.QueryRow(ctx, lockingHead))
+	if err != nil {
+		return tree{}, fmt.Errorf("locking the head: %w", err)
+	}
+	return t, nil
+}
+
+func scanHead(row pgx.Row) (tree, error) {
 	var size int64
 	var root, frontier []byte
-	const query = `select size, root, frontier from audit.lock_head()`
-	if err := tx.QueryRow(ctx, query).Scan(&size, &root, &frontier); err != nil {
-		return tree{}, fmt.Errorf("locking the head: %w", err)
+	if err := row.Scan(&size, &root, &frontier); err != nil {
+		return tree{}, err //nolint:wrapcheck // by those who lock
 	}
 	return parseTree(size, root, frontier)
 }

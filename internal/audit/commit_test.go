@@ -1,7 +1,6 @@
 package audit_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -20,9 +19,23 @@ var errUpdate = errors.New("the update's own error")
 
 // guarded moves the fence's counter if the fence is still what it was.
 func guarded(fence int) audit.Update {
-	return func(ctx context.Context, tx pgx.Tx) (bool, error) {
-		tag, err := tx.Exec(ctx, "update lease set writes = writes + 1 where fence = $1", fence)
-		return tag.RowsAffected() == 1, err
+	return runs("update lease set writes = writes + 1 where fence = $1", fence)
+}
+
+// runs is an Update of one statement, which applies when it touches a row.
+func runs(sql string, args ...any) audit.Update {
+	return func(b *pgx.Batch) func() bool {
+		var rows int64
+		b.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error { rows = tag.RowsAffected(); return nil })
+		return func() bool { return rows > 0 }
+	}
+}
+
+// underLock is an Update that changes nothing and does something while the head
+// is locked for it.
+func underLock(do func()) audit.Update {
+	return func(*pgx.Batch) func() bool {
+		return func() bool { do(); return true }
 	}
 }
 
@@ -40,16 +53,11 @@ func TestCommitInOneBatch(t *testing.T) {
 		want func(error) bool
 	}{
 		"stale only": {guarded(6), func(err error) bool { return errors.Is(err, audit.ErrNotApplied) }},
-		"sql error": {func(ctx context.Context, tx pgx.Tx) (bool, error) {
-			_, err := tx.Exec(ctx, "update lease set writes = writes / 0")
-			return true, err
-		}, func(err error) bool {
-			var pg *pgconn.PgError
-			return errors.As(err, &pg) && pg.Code == "22012" && !errors.Is(err, audit.ErrUnwritable)
-		}},
-		"own error after a write": {func(ctx context.Context, tx pgx.Tx) (bool, error) {
-			_, err := guarded(7)(ctx, tx)
-			return true, errors.Join(err, errUpdate)
+		"sql error": {runs("update lease set writes = writes / 0"), ofServer("22012")},
+		"no such table": {runs("update nothing set writes = 0"), ofServer("42P01")},
+		"own error after a write": {func(b *pgx.Batch) func() bool {
+			b.Queue("update lease set writes = writes + 1").Exec(func(pgconn.CommandTag) error { return errUpdate })
+			return func() bool { return true }
 		}, func(err error) bool { return errors.Is(err, errUpdate) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +87,14 @@ func TestCommitInOneBatch(t *testing.T) {
 	}
 }
 
+// ofServer reports whether an error is the server's, of that code.
+func ofServer(code string) func(error) bool {
+	return func(err error) bool {
+		var pg *pgconn.PgError
+		return errors.As(err, &pg) && pg.Code == code && !errors.Is(err, audit.ErrUnwritable)
+	}
+}
+
 // together commits entries so that they meet in one batch, and returns their
 // answers. It writes one event of its own first.
 func together(t *testing.T, log *audit.Log, entries []audit.Entry) []error {
@@ -87,11 +103,10 @@ func together(t *testing.T, log *audit.Log, entries []audit.Entry) []error {
 	go func() {
 		done <- log.Commit(t.Context(), audit.Entry{
 			Events: []audit.Event{{Type: audit.Pause}},
-			Update: func(context.Context, pgx.Tx) (bool, error) {
+			Update: underLock(func() {
 				close(started)
 				<-release
-				return true, nil
-			},
+			}),
 		})
 	}()
 	<-started
@@ -128,13 +143,11 @@ func TestCommitTakesHeadFirst(t *testing.T) {
 			for i := range rounds {
 				err := log.Commit(t.Context(), audit.Entry{
 					Events: []audit.Event{{Type: audit.LeaseLost, Reason: fmt.Sprint(process, i)}},
-					Update: func(ctx context.Context, tx pgx.Tx) (bool, error) {
+					Update: func(b *pgx.Batch) func() bool {
 						for _, id := range []int{process, 1 - process} {
-							if _, err := tx.Exec(ctx, "update row set n = n + 1 where id = $1", id); err != nil {
-								return false, err
-							}
+							b.Queue("update row set n = n + 1 where id = $1", id)
 						}
-						return true, nil
+						return func() bool { return true }
 					},
 				})
 				if err != nil {

@@ -30,15 +30,17 @@ var ErrClosed = errors.New("audit log is closed")
 // tells them apart.
 var ErrUnwritable = errors.New("audit log cannot be written")
 
-// Update changes state in the transaction that appends its entry's events. It
-// must guard itself with its fence and report whether it changed anything.
+// Update changes state in the transaction that appends its entry's events: it
+// queues its statements, which must guard themselves with their fence, and
+// returns what says, once they have run, whether they changed anything. If not,
+// they must have changed nothing.
 //
-// It may be called more than once, each time in a fresh transaction of which
-// only the last can commit: it must have no effect outside of tx, and must not
-// end tx. The head's lock is held while it runs: it must be quick, and nothing
-// else may wait for the head while it holds a row that an Update wants. An
-// error fails its own entry only.
-type Update func(ctx context.Context, tx pgx.Tx) (applied bool, err error)
+// It may be called more than once, each time for a fresh transaction of which
+// only the last can commit: it must have no effect outside of the batch, and its
+// statements must not end the transaction. The head's lock is held while they
+// run: they must be quick, and nothing else may wait for the head while it holds
+// a row that an Update wants. An error of a statement fails its own entry only.
+type Update func(*pgx.Batch) (applied func() bool)
 
 // Entry is what is committed together: at least one event, and the state
 // change that they tell of, if any.

@@ -58,9 +58,9 @@ func TestAppendRefuses(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
 	log := open(t, pool)
-	never := func(context.Context, pgx.Tx) (bool, error) {
+	never := func(*pgx.Batch) func() bool {
 		t.Error("the update of a refused entry was called")
-		return true, nil
+		return func() bool { return true }
 	}
 	if err := log.Commit(t.Context(), audit.Entry{Update: never}); !errors.Is(err, audit.ErrInvalid) {
 		t.Errorf("an entry without events: %v, want ErrInvalid", err)
@@ -92,11 +92,10 @@ func TestCloseDrains(t *testing.T) {
 	g.Go(func() error {
 		return log.Commit(context.WithoutCancel(t.Context()), audit.Entry{
 			Events: []audit.Event{{Type: audit.Pause}},
-			Update: func(context.Context, pgx.Tx) (bool, error) {
+			Update: underLock(func() {
 				close(started)
 				<-release
-				return true, nil
-			},
+			}),
 		})
 	})
 	<-started
@@ -142,10 +141,7 @@ func TestTwoProcesses(t *testing.T) {
 				for i := range each {
 					entry := audit.Entry{Events: []audit.Event{{Type: audit.LeaseLost, Reason: fmt.Sprint(w, i)}}}
 					if w == 0 {
-						entry.Update = func(ctx context.Context, tx pgx.Tx) (bool, error) {
-							_, err := tx.Exec(ctx, "update counter set n = n + 1")
-							return true, err
-						}
+						entry.Update = runs("update counter set n = n + 1")
 					}
 					if err := log.Commit(t.Context(), entry); err != nil {
 						return err

@@ -1,7 +1,6 @@
 package audit_test
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -40,7 +39,7 @@ func TestObserve(t *testing.T) {
 	}
 	told(1, "after two events at once")
 	applies := func(yes bool) audit.Entry {
-		return audit.Entry{Events: []audit.Event{event}, Update: func(context.Context, pgx.Tx) (bool, error) { return yes, nil }}
+		return audit.Entry{Events: []audit.Event{event}, Update: func(*pgx.Batch) func() bool { return func() bool { return yes } }}
 	}
 	if err := log.Commit(t.Context(), applies(false)); !errors.Is(err, audit.ErrNotApplied) {
 		t.Fatal(err)

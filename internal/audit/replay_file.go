@@ -137,8 +137,8 @@ func (r *replay) commit(ctx context.Context, last bool) (Replayed, error) {
 	if len(it.bodies) == 0 {
 		return done, nil
 	}
-	if err := new(attempt).append(ctx, tx, head, []*item{it}); err != nil {
-		return Replayed{}, err
+	if _, err := tx.Exec(ctx, appending, new(attempt).extend(head, []*item{it})...); err != nil {
+		return Replayed{}, fmt.Errorf("appending: %w", err)
 	}
 	if err := tx.Commit(ctx); err != nil {
 		return Replayed{}, fmt.Errorf("committing: %w", err)

@@ -2,7 +2,6 @@ package audit_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -172,11 +170,10 @@ func TestReplayWaitsForTheHead(t *testing.T) {
 	locked, release := make(chan struct{}), make(chan struct{})
 	var g errgroup.Group
 	g.Go(func() error {
-		return other.Commit(t.Context(), audit.Entry{Events: []audit.Event{e}, Update: func(context.Context, pgx.Tx) (bool, error) {
+		return other.Commit(t.Context(), audit.Entry{Events: []audit.Event{e}, Update: underLock(func() {
 			close(locked)
 			<-release
-			return true, nil
-		}})
+		})})
 	})
 	<-locked
 	var got []audit.Replayed

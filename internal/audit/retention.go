@@ -220,9 +220,9 @@ func (c *Cut) Drop(ctx context.Context, owner *Log, reason string) error {
 		Note: c.Anchor.Note, Frontier: base64.StdEncoding.EncodeToString(c.Anchor.tree.bytes()),
 		Counters: map[string]int64{"first": c.First, "last": c.End - 1, "rows": c.Written.Rows, "bytes": c.Written.Bytes},
 	}
-	err := owner.Commit(ctx, Entry{Events: []Event{e}, Update: func(ctx context.Context, tx pgx.Tx) (bool, error) {
-		_, err := tx.Exec(ctx, `drop table audit.`+pgx.Identifier{c.Name}.Sanitize())
-		return err == nil, err //nolint:wrapcheck // wrapped by the log
+	err := owner.Commit(ctx, Entry{Events: []Event{e}, Update: func(b *pgx.Batch) func() bool {
+		b.Queue(`drop table audit.` + pgx.Identifier{c.Name}.Sanitize())
+		return func() bool { return true }
 	}})
 	if err != nil {
 		return fmt.Errorf("dropping partition %s: %w", c.Name, err)

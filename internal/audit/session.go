@@ -80,6 +80,16 @@ func (s *session) drop(ctx context.Context) {
 	s.conn = nil
 }
 
+// rollback ends the transaction that was left open, if one was.
+func (s *session) rollback(ctx context.Context) {
+	if s.conn == nil || s.conn.IsClosed() || s.conn.PgConn().TxStatus() == 'I' {
+		return
+	}
+	if _, err := s.conn.Exec(ctx, `rollback`); err != nil {
+		s.drop(ctx) // which ends it, too
+	}
+}
+
 func milliseconds(d time.Duration) string {
 	return strconv.FormatInt(max(d.Milliseconds(), 1), 10)
 }

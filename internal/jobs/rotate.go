@@ -247,14 +247,10 @@ func (w *work) published(ctx context.Context, p published) error {
 	} else {
 		p.old = ""
 	}
-	changes := []state.Change{
-		w.lease.RotationPublished(p.rotation, p.key, p.version, p.at),
-		w.lease.CredentialCurrent(p.credential, p.path, p.key),
-	}
-	if p.current.ID != "" {
-		changes = append(changes, w.lease.KeyReplaced(p.current, p.old, p.at.Add(p.overlap)))
-	}
-	return commit(ctx, w.Log, audit.Entry{Events: events, Update: state.All(changes...)})
+	return commit(ctx, w.Log, audit.Entry{Events: events, Update: w.lease.RotationPublished(state.Publication{
+		Rotation: p.rotation, Credential: p.credential, Path: p.path, Version: p.version, At: p.at,
+		Key: p.key, Seen: p.current, Replaced: p.old, Overlap: p.overlap,
+	})})
 }
 
 // giveUp records that the rotation has failed, so that its key is an orphan,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/google/uuid"
 
 	"rotator/internal/state"
@@ -56,7 +57,7 @@ func staged(t *testing.T) *rig {
 	g.apply(l.PlanRotation(newRotation(third, "api", "k0")))
 	g.apply(l.RotationCreated(third, "k3"))
 	g.apply(l.RotationVerified(third))
-	g.apply(l.CredentialCurrent("api", "sinch/p/api", "k0"))
+	g.current("p", "api", "k0")
 	g.apply(l.Snapshot([]state.SeenKey{{ID: "k0", Credential: "api", State: "current", CreatedAt: time.Now()}}, []byte{1}))
 	g.must(g.Release(t.Context(), state.Release{Lease: l, NextCheck: time.Now()}))
 	return g
@@ -70,18 +71,31 @@ func guarded(l *state.Lease) map[string]state.Change {
 		"plan":       l.PlanRotation(newRotation(fourth, "api", "k0")),
 		"created":    l.RotationCreated(first, "k1"),
 		"verified":   l.RotationVerified(second),
-		"published":  l.RotationPublished(third, "k3", 2, time.Now()),
+		"published":  l.RotationPublished(publication(third, "k3")),
+		"replaced":   l.RotationPublished(replacement(third, "k3")),
 		"failed":     l.RotationFailed(first, "given up"),
 		"known":      l.RotationKnown(newRotation("0000000000005", "web", ""), "k9", 1, time.Now()),
 		"snapshot":   l.Snapshot([]state.SeenKey{{ID: "k5", Credential: "api", State: "current", CreatedAt: time.Now()}}, []byte{2}),
 		"key gone":   l.KeyGone("k0"),
-		"replaced":   l.KeyReplaced(state.SeenKey{ID: "k3", Credential: "api", State: "current", CreatedAt: time.Now()}, "k0", time.Now()),
 		"policy":     l.Policy("max_age=1h"),
 		"credential": l.CredentialFailed("api", "sinch/p/api", "broken", 3),
-		"current":    l.CredentialCurrent("api", "sinch/p/api", "k3"),
-		"two at once": state.All(
-			l.RotationPublished(third, "k3", 2, time.Now()), l.CredentialCurrent("api", "sinch/p/api", "k3")),
 	}
+}
+
+// publication is one of a rotation of api whose keys the next look will see.
+func publication(rotation, key string, edits ...func(*state.Publication)) state.Publication {
+	p := state.Publication{Rotation: rotation, Credential: "api", Path: "sinch/p/api", Version: 2, At: time.Now(), Key: key}
+	for _, edit := range edits {
+		edit(&p)
+	}
+	return p
+}
+
+// replacement is one that notes both keys.
+func replacement(rotation, key string) state.Publication {
+	return publication(rotation, key, func(p *state.Publication) {
+		p.Seen, p.Replaced = state.SeenKey{ID: key, Credential: "api", State: "current", CreatedAt: time.Now()}, "k0"
+	})
 }
 
 // TestStaleFenceChangesNothing: whatever a worker still writes after its lease
@@ -132,8 +146,11 @@ func TestAClaimWaitsForACommit(t *testing.T) {
 	tx, err := g.pool.Begin(t.Context())
 	g.must(err)
 	defer tx.Rollback(t.Context()) //nolint:errcheck // nothing is lost
-	if applied, err := l.Held()(t.Context(), tx); err != nil || !applied {
-		t.Fatalf("applied %t, %v", applied, err)
+	var b pgx.Batch
+	applied := l.Held()(&b)
+	g.must(tx.SendBatch(t.Context(), &b).Close())
+	if !applied() {
+		t.Fatal("a lease that holds does not")
 	}
 	for _, change := range []string{
 		`UPDATE rotator.project SET fence = fence + 1 WHERE id = 'p'`,
@@ -158,12 +175,12 @@ func TestRotationGoesThroughItsStatesInOrder(t *testing.T) {
 		"created twice":            l.RotationCreated(second, "another"),
 		"another project's":        l.RotationCreated(fourth, "k4"),
 		"created after verified":   l.RotationCreated(third, "another"),
-		"published without a plan": l.RotationPublished(fourth, "k4", 1, time.Now()),
+		"published without a plan": l.RotationPublished(publication(fourth, "k4")),
 	} {
 		g.refused(name, c, g.dump())
 	}
-	g.apply(l.RotationPublished(third, "k3", 2, time.Now()))
+	g.apply(l.RotationPublished(publication(third, "k3")))
 	g.refused("failed after published", l.RotationFailed(third, "late"), g.dump())
 	g.apply(l.RotationFailed(second, "given up"))
-	g.apply(l.RotationPublished(second, "k2", 3, time.Now())) // Vault had it after all
+	g.apply(l.RotationPublished(publication(second, "k2"))) // Vault had it after all
 }

@@ -89,10 +89,15 @@ func TestFleetAfterARotation(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, "a")
 	l := g.lease("a")
-	soon, later := g.now().Add(time.Hour), g.now().Add(90*24*time.Hour)
+	at := g.now()
+	soon, later := at.Add(time.Hour), at.Add(90*24*time.Hour)
 	old := state.SeenKey{ID: "k1", Credential: "api", State: "current", CreatedAt: g.now(), Deadline: &soon}
 	g.apply(l.Snapshot([]state.SeenKey{old}, []byte{1}))
-	g.apply(l.KeyReplaced(state.SeenKey{ID: "k2", Credential: "api", State: "current", CreatedAt: g.now(), Deadline: &later}, "k1", soon))
+	g.apply(l.PlanRotation(newRotation(first, "api", "k1")))
+	g.apply(l.RotationPublished(publication(first, "k2", func(p *state.Publication) {
+		p.Seen, p.Replaced = state.SeenKey{ID: "k2", Credential: "api", State: "current", CreatedAt: g.now(), Deadline: &later}, "k1"
+		p.At, p.Overlap = at, time.Hour
+	})))
 	g.wantFleet("after the rotation", &state.Fleet{
 		Keys:      []state.FleetKeys{{"a", "current", 1}, {"a", "superseded", 1}},
 		Deadlines: []state.FleetDeadline{{"a", "api", later}}, Leases: 1,

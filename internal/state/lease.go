@@ -196,29 +196,22 @@ const held = `WITH held AS (SELECT FROM rotator.project WHERE id = $1 AND fence 
 
 // Held is a Change that changes nothing, and applies only while the lease
 // holds: it guards an audit row that has no state of its own.
-func (l *Lease) Held() Change { return l.change(held + ` SELECT count(*) FROM held`) }
+func (l *Lease) Held() Change { return l.change(held + ` SELECT FROM held`) }
 
 // makes is a Change of one statement, which selects from held, and applies if it
 // touches a row. Its first arguments are $3 and so on; $1 is the project.
 func (l *Lease) makes(sql string, args ...any) Change {
-	return l.change(held+`, made AS (`+sql+` RETURNING 1) SELECT count(*) FROM made`, args...)
+	return l.change(held+`, made AS (`+sql+` RETURNING 1) SELECT FROM made`, args...)
 }
 
 // does is the same of any number of statements, named and separated as in a
 // WITH, that applies while the lease holds, touch they a row or not.
 func (l *Lease) does(parts string, args ...any) Change {
-	return l.change(held+`, `+parts+` SELECT count(*) FROM held`, args...)
+	return l.change(held+`, `+parts+` SELECT FROM held`, args...)
 }
 
-// change is a Change that applies if its one statement counts more than nothing.
 func (l *Lease) change(sql string, args ...any) Change {
-	return func(ctx context.Context, tx pgx.Tx) (bool, error) {
-		var n int
-		if err := tx.QueryRow(ctx, sql, append([]any{l.Project.ID, l.Fence}, args...)...).Scan(&n); err != nil {
-			return false, fmt.Errorf("changing project %s: %w", l.Project.ID, err)
-		}
-		return n > 0, nil
-	}
+	return change(sql, append([]any{l.Project.ID, l.Fence}, args...)...)
 }
 
 // list is a text[] argument that is never NULL.

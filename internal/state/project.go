@@ -82,15 +82,3 @@ func (l *Lease) CredentialFailed(name, path, message string, failures int) Chang
 		SET failures = excluded.failures, not_before = excluded.not_before, last_error = excluded.last_error`,
 		name, path, failures, seconds(Backoff(failures)), message)
 }
-
-// CredentialCurrent is a Change that notes the current key of a credential
-// and clears its failures.
-func (l *Lease) CredentialCurrent(name, path, key string) Change {
-	return l.makes(`
-		INSERT INTO rotator.credential (project_id, name, vault_path, current_key_id)
-		SELECT $1, $3, $4, $5 FROM held
-		ON CONFLICT (project_id, name) DO UPDATE
-		SET vault_path = excluded.vault_path, current_key_id = excluded.current_key_id,
-			failures = 0, not_before = NULL, last_error = ''`,
-		name, path, key)
-}

@@ -124,3 +124,10 @@ func (g *rig) apply(c state.Change) {
 		g.Fatal("the change did not apply")
 	}
 }
+
+// current notes the current key of a credential, as a publication does.
+func (g *rig) current(project, name, key string) {
+	g.Helper()
+	g.exec(`INSERT INTO rotator.credential (project_id, name, vault_path, current_key_id) VALUES ($1, $2, 'path', $3)
+		ON CONFLICT (project_id, name) DO UPDATE SET current_key_id = $3`, project, name, key)
+}

@@ -51,13 +51,52 @@ func (l *Lease) RotationVerified(id string) Change {
 		WHERE project_id = $1 AND id = $3 AND state = 'created'`, id)
 }
 
-// RotationPublished is a Change that records that Vault's path names the new
-// key since at, in a version. The key's id is recorded with it: after a crash
-// it may not have been before.
-func (l *Lease) RotationPublished(id, key string, version int, at time.Time) Change {
-	return l.makes(`UPDATE rotator.rotation
-		SET state = 'published', new_key_id = $4, vault_version = $5, published_at = $6::timestamptz, retire_at = $6::timestamptz + overlap, error = ''
-		FROM held WHERE project_id = $1 AND id = $3 AND state <> 'published'`, id, key, version, at)
+// Publication is what is known once Vault's path names a rotation's new key.
+type Publication struct {
+	Rotation, Credential, Path string
+	Version                    int // of the path
+	At                         time.Time
+	// Key is the new key's id, recorded here too: after a crash it may not
+	// have been before.
+	Key string
+	// Seen is the new key for the inventory, and Replaced the old one, which may
+	// be empty: until the next look, which may be a day off, the newest snapshot
+	// would show neither. A Seen without an id leaves that to the next look.
+	Seen     SeenKey
+	Replaced string
+	Overlap  time.Duration // that the old key still has
+}
+
+// RotationPublished is a Change that records a publication: the rotation's, the
+// credential's current key, whose failures are forgotten, and both keys.
+func (l *Lease) RotationPublished(p Publication) Change {
+	sql, args := held+`, made AS (
+			UPDATE rotator.rotation
+			SET state = 'published', new_key_id = $4, vault_version = $5, published_at = $6::timestamptz, retire_at = $6::timestamptz + overlap, error = ''
+			FROM held WHERE project_id = $1 AND id = $3 AND state <> 'published' RETURNING 1
+		), current AS (
+			INSERT INTO rotator.credential (project_id, name, vault_path, current_key_id)
+			SELECT $1, $7, $8, $4 FROM made
+			ON CONFLICT (project_id, name) DO UPDATE
+			SET vault_path = excluded.vault_path, current_key_id = excluded.current_key_id,
+				failures = 0, not_before = NULL, last_error = ''
+		)`, []any{p.Rotation, p.Key, p.Version, p.At, p.Credential, p.Path}
+	if p.Seen.ID != "" {
+		sql += `, seen AS (
+			INSERT INTO rotator.access_key (project_id, key_id, credential, display_name, state, created_at, deadline)
+			SELECT $1, $4, $9, $10, $11, $12::timestamptz, $13::timestamptz FROM made
+			ON CONFLICT (project_id, key_id) DO UPDATE
+			SET credential = excluded.credential, display_name = excluded.display_name, state = excluded.state,
+				created_at = excluded.created_at, retire_at = NULL, deadline = excluded.deadline, seen_at = now(), gone_at = NULL
+		), replaced AS (
+			UPDATE rotator.access_key SET state = 'superseded', retire_at = $6::timestamptz + $15::interval FROM made
+			WHERE project_id = $1 AND key_id = $14 AND gone_at IS NULL
+		), noted AS ( -- that look replaces the snapshot
+			UPDATE rotator.project SET snapshot_sha256 = NULL FROM made WHERE id = $1
+		)`
+		args = append(args, p.Seen.Credential, p.Seen.DisplayName, p.Seen.State, p.Seen.CreatedAt, p.Seen.Deadline, p.Replaced, seconds(p.Overlap))
+	}
+	return l.change(sql+` SELECT FROM made`, args...)
 }
 
 // RotationFailed is a Change that gives a rotation up. Its key, if one is
@@ -114,25 +153,6 @@ func (l *Lease) Snapshot(keys []SeenKey, sha256 []byte) Change {
 // Policy is a Change that notes under which policy the project was looked at.
 func (l *Lease) Policy(policy string) Change {
 	return l.makes(`UPDATE rotator.project SET policy = $3 FROM held WHERE id = $1`, policy)
-}
-
-// KeyReplaced is a Change that notes a credential's new current key, and since
-// when the old one, which may be empty, waits to go: until the next look, which
-// may be a day off, the newest snapshot would show neither. That look replaces
-// the snapshot.
-func (l *Lease) KeyReplaced(current SeenKey, old string, retireAt time.Time) Change {
-	return l.does(`made AS (
-			INSERT INTO rotator.access_key (project_id, key_id, credential, display_name, state, created_at, deadline)
-			SELECT $1, $3, $4, $5, $6, $7::timestamptz, $8::timestamptz FROM held
-			ON CONFLICT (project_id, key_id) DO UPDATE
-			SET credential = excluded.credential, display_name = excluded.display_name, state = excluded.state,
-				created_at = excluded.created_at, retire_at = NULL, deadline = excluded.deadline, seen_at = now(), gone_at = NULL
-		), replaced AS (
-			UPDATE rotator.access_key SET state = 'superseded', retire_at = $10::timestamptz FROM held
-			WHERE project_id = $1 AND key_id = $9 AND gone_at IS NULL
-		), noted AS (
-			UPDATE rotator.project SET snapshot_sha256 = NULL FROM held WHERE id = $1
-		)`, current.ID, current.Credential, current.DisplayName, current.State, current.CreatedAt, current.Deadline, old, retireAt)
 }
 
 // KeyGone is a Change that marks a key as deleted.

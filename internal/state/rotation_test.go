@@ -41,7 +41,7 @@ func TestRotationsThatStillMatter(t *testing.T) {
 	publish := func(l *state.Lease, id, credential, old, key string, age time.Duration) {
 		t.Helper()
 		g.apply(l.PlanRotation(newRotation(id, credential, old)))
-		g.apply(l.RotationPublished(id, key, 1, now.Add(-age)))
+		g.apply(l.RotationPublished(publication(id, key, func(p *state.Publication) { p.Credential, p.At = credential, now.Add(-age) })))
 	}
 	publish(l, "api0000000001", "api", "k0", "k1", 300*time.Hour)
 	publish(l, "api0000000002", "api", "k1", "k2", 200*time.Hour)
@@ -80,7 +80,7 @@ func TestRotationComesBackAsItWasWritten(t *testing.T) {
 	n.Overlap, n.Trigger = 36*time.Hour+500*time.Millisecond, "compromised"
 	g.apply(l.PlanRotation(n))
 	at := time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC)
-	g.apply(l.RotationPublished(first, "k1", 7, at))
+	g.apply(l.RotationPublished(publication(first, "k1", func(p *state.Publication) { p.At, p.Version = at, 7 })))
 	rows := g.memory(nil, nil).Rotations
 	retire := at.Add(n.Overlap)
 	want := []state.Rotation{{
@@ -161,7 +161,8 @@ func TestCredentialFailures(t *testing.T) {
 	if len(creds) != 1 || creds[0].Failures != 3 || creds[0].NotBefore == nil || time.Until(*creds[0].NotBefore) > state.Backoff(3) {
 		t.Fatalf("credentials %+v", creds)
 	}
-	g.apply(l.CredentialCurrent("api", "sinch/p/api", "k1"))
+	g.apply(l.PlanRotation(newRotation(first, "api", "k0")))
+	g.apply(l.RotationPublished(publication(first, "k1")))
 	creds = g.memory(nil, nil).Credentials
 	if diff := cmp.Diff([]state.Credential{{Name: "api", CurrentKeyID: "k1"}}, creds); diff != "" {
 		t.Error(diff)

@@ -94,8 +94,7 @@ func TestRecallSeveral(t *testing.T) {
 	p, q := g.lease("p"), g.lease("q")
 	for id, l := range map[string]*state.Lease{"ppp0000000001": p, "qqq0000000001": q} {
 		g.apply(l.PlanRotation(newRotation(id, "api", "k0")))
-		g.apply(l.RotationPublished(id, "k1", 1, time.Now().Add(-time.Hour)))
-		g.apply(l.CredentialCurrent("api", "path", "k1 of "+l.Project.ID))
+		g.apply(l.RotationPublished(publication(id, "k1 of "+l.Project.ID, func(p *state.Publication) { p.At = time.Now().Add(-time.Hour) })))
 		g.apply(l.Snapshot([]state.SeenKey{{ID: "k1 of " + l.Project.ID, Credential: "api", CreatedAt: time.Now()}}, []byte{1}))
 	}
 	all, err := g.Recall(t.Context(), "q", "r", "p")

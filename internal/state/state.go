@@ -21,10 +21,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Change is a state change to be made in a transaction of the caller's. It
-// reports false, and has changed nothing, when its fence is stale. It may be
-// run again after a rolled-back transaction.
-type Change = func(ctx context.Context, tx pgx.Tx) (applied bool, err error)
+// Change queues a state change on a batch that runs in a transaction of the
+// caller's, and returns what says afterwards whether it applied. One that does
+// not, because its fence is stale, has changed nothing. It may be run again
+// after a rolled-back transaction.
+type Change = func(*pgx.Batch) (applied func() bool)
 
 // Store reads and writes rotator's schema.
 type Store struct {
@@ -63,28 +64,13 @@ func (s *Store) SetSetting(ctx context.Context, name, value string) error {
 	return nil
 }
 
-// All makes several changes, one after the other, as long as each applies. Only
-// the first may turn out not to apply: what was changed before that stands in
-// the transaction, which others may share.
-func All(changes ...Change) Change {
-	return func(ctx context.Context, tx pgx.Tx) (bool, error) {
-		for _, c := range changes {
-			if applied, err := c(ctx, tx); err != nil || !applied {
-				return false, err
-			}
-		}
-		return true, nil
-	}
-}
-
-// change is a Change of one statement; it applies when a row was touched.
+// change is a Change of one statement; it applies when that touches or selects a
+// row.
 func change(sql string, args ...any) Change {
-	return func(ctx context.Context, tx pgx.Tx) (bool, error) {
-		tag, err := tx.Exec(ctx, sql, args...)
-		if err != nil {
-			return false, fmt.Errorf("changing state: %w", err)
-		}
-		return touched(tag), nil
+	return func(b *pgx.Batch) func() bool {
+		var tag pgconn.CommandTag
+		b.Queue(sql, args...).Exec(func(t pgconn.CommandTag) error { tag = t; return nil })
+		return func() bool { return touched(tag) }
 	}
 }
 
@@ -93,24 +79,13 @@ func touched(tag pgconn.CommandTag) bool { return tag.RowsAffected() > 0 }
 // seconds is a duration as Postgres reads an interval.
 func seconds(d time.Duration) string { return fmt.Sprintf("%f seconds", d.Seconds()) }
 
-// errStale rolls a transaction back whose change did not apply.
-var errStale = errors.New("the change did not apply")
-
 // Apply makes a change in a transaction of its own, for bookkeeping that no
 // audit row tells of. It reports whether the change applied.
 func (s *Store) Apply(ctx context.Context, c Change) (applied bool, err error) {
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		applied, err = c(ctx, tx)
-		if err == nil && !applied {
-			return errStale
-		}
-		return err
-	})
-	if errors.Is(err, errStale) {
-		return false, nil
-	}
-	if err != nil {
+	var b pgx.Batch // outside of a transaction it is one
+	done := c(&b)
+	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return false, fmt.Errorf("changing state: %w", err)
 	}
-	return applied, nil
+	return done(), nil
 }

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -135,18 +135,49 @@ func measured(b *testing.B, env []string, program string, args []string, codes .
 	var out, said bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &said
 	begun := time.Now()
-	if err := cmd.Run(); err != nil && !slices.Contains(codes, cmd.ProcessState.ExitCode()) {
-		b.Fatalf("%s %v: %v\n%s%s", program, args, err, tail(said.String()), tail(out.String()))
+	err := cmd.Start()
+	if err == nil {
+		resident := watchMemory(cmd.Process.Pid)
+		err = cmd.Wait()
+		u := usageOf(cmd.ProcessState, time.Since(begun), out.Bytes())
+		u.resident = resident()
+		if err == nil || slices.Contains(codes, cmd.ProcessState.ExitCode()) {
+			return u
+		}
 	}
-	return usageOf(cmd.ProcessState, time.Since(begun), out.Bytes())
+	b.Fatalf("%s %v: %v\n%s%s", program, args, err, tail(said.String()), tail(out.String()))
+	return usage{}
 }
 
 func usageOf(p *os.ProcessState, wall time.Duration, out []byte) usage {
-	u := usage{wall: wall, cpu: p.UserTime() + p.SystemTime(), out: out}
-	if r, ok := p.SysUsage().(*syscall.Rusage); ok {
-		u.resident = r.Maxrss << 10
-	}
-	return u
+	return usage{wall: wall, cpu: p.UserTime() + p.SystemTime(), out: out}
+}
+
+// watchMemory watches how much memory a process has had at most, until it is
+// asked for it. What the kernel says of a process that has ended is no use: it
+// begins with what the benchmark itself had when it started it.
+func watchMemory(pid int) (most func() int64) {
+	ended, last := make(chan struct{}), make(chan int64)
+	go func() {
+		seen := int64(0)
+		for tick := time.Tick(20 * time.Millisecond); ; {
+			if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
+				if _, rest, found := strings.Cut(string(text), "VmHWM:"); found {
+					var kb int64
+					if _, err := fmt.Sscan(rest, &kb); err == nil {
+						seen = kb << 10
+					}
+				}
+			}
+			select {
+			case <-ended:
+				last <- seen
+				return
+			case <-tick:
+			}
+		}
+	}()
+	return func() int64 { close(ended); return <-last }
 }
 
 // tail is the end of a text.

@@ -66,6 +66,7 @@ type conversation struct {
 
 	prepared map[string]string // statement → SQL
 	changes  []string          // what the open transaction has done so far
+	begun    bool              // a transaction, since the last Sync
 	batch    bool              // it has been noted, up to the next Sync
 	inside   atomic.Bool       // a transaction, as of the last answer
 	held     atomic.Pointer[hold]
@@ -171,7 +172,7 @@ func (c *conversation) step(kind byte, message []byte) string {
 	case 'Q':
 		sql = string(bytes.TrimRight(message[5:], "\x00"))
 	case 'S': // what came since the last one commits together
-		c.batch = false
+		c.batch, c.begun = false, false
 		return ""
 	default:
 		return ""
@@ -185,14 +186,14 @@ func (c *conversation) step(kind byte, message []byte) string {
 		return "postgres: " + label
 	}
 	if strings.HasPrefix(strings.ToLower(sql), "begin") || strings.EqualFold(sql, "rollback") {
-		c.changes = nil
+		c.changes, c.begun = nil, kind == 'B' && !strings.EqualFold(sql, "rollback")
 		return ""
 	}
 	change := changeOf(sql, message)
 	switch {
 	case change == "" || c.batch:
 		return ""
-	case c.inside.Load():
+	case c.begun || c.inside.Load():
 		c.changes = append(c.changes, change)
 		return ""
 	}
