@@ -106,7 +106,7 @@ var attacks = []attack{
 		code: 1, kind: "column", says: []string{`column strangers of event 17 says "[\"k9\"]", its body ""`}, from: 17, to: 17,
 	},
 	{
-		name: "falsify a hash", naive: []string{`insert into audit.event (seq, body, leaf_hash) values (66, '{"v":1,"id":"01900000-0000-7000-8000-000000000000","t_us":1,"type":"pause"}', sha256(''))`},
+		name: "falsify a hash", naive: []string{`insert into audit.event select * from row_of(66, '{"v":1,"id":"01900000-0000-7000-8000-000000000000","t_us":1,"type":"pause"}', sha256(''))`},
 		refusal: checkViolation, how: "triggers disabled, constraint dropped",
 		do: func(t *testing.T, s *scene) {
 			t.Helper()
@@ -140,13 +140,12 @@ var attacks = []attack{
 		code: 1, kind: "altered", says: []string{"events 20 to 59 are not those that 2 checkpoints sign", "Rows were removed or inserted and the later ones renumbered"}, from: 20, to: 59,
 	},
 	{
-		name: "add a row in the middle", naive: []string{`insert into audit.event (seq, body, leaf_hash) select 30, body, leaf_hash from audit.event where seq = 31`},
+		name: "add a row in the middle", naive: []string{`insert into audit.event select r.* from audit.event e, row_of(30, e.body::text) r where e.seq = 31`},
 		refusal: "23505", how: "triggers disabled, head rewritten",
 		do: func(t *testing.T, s *scene) {
 			t.Helper()
 			s.renumber(t, 30, 1)
-			s.do(t, `insert into audit.event (seq, body, leaf_hash) select 30, body, leaf_hash from
-				(select b::json as body, sha256('\x00'::bytea || convert_to(b, 'UTF8')) as leaf_hash from (select replace(body::text, '"id":"0', '"id":"1') as b from audit.event where seq = 29) x) y`)
+			s.do(t, `insert into audit.event select r.* from audit.event e, row_of(30, replace(e.body::text, '"id":"0', '"id":"1')) r where e.seq = 29`)
 			s.rehead(t)
 		},
 		code: 1, kind: "altered", says: []string{"events 20 to 59 are not those that 2 checkpoints sign"}, from: 20, to: 59,
@@ -175,18 +174,16 @@ var attacks = []attack{
 		name: "put a row past the head", how: "nothing stops a superuser's INSERT",
 		do: func(t *testing.T, s *scene) {
 			t.Helper()
-			s.do(t, `insert into audit.event (seq, body, leaf_hash) select 66, b::json, sha256('\x00'::bytea || convert_to(b, 'UTF8'))
-				from (select replace(body::text, '"id":"0', '"id":"1') as b from audit.event where seq = 65) x`)
+			s.do(t, `insert into audit.event select r.* from audit.event e, row_of(66, replace(e.body::text, '"id":"0', '"id":"1')) r where e.seq = 65`)
 		},
 		code: 1, kind: "extra", says: []string{"the head says that the log has 66 events, but event 66 is there"}, from: 66, to: 66,
 	},
 	{
-		name: "let a seq stand twice", naive: []string{`insert into audit.event (seq, body, leaf_hash) select seq, body, leaf_hash from audit.event where seq = 20`}, refusal: "23505", how: "primary key dropped",
+		name: "let a seq stand twice", naive: []string{`insert into audit.event select * from audit.event where seq = 20`}, refusal: "23505", how: "primary key dropped",
 		do: func(t *testing.T, s *scene) {
 			t.Helper()
 			s.do(t, `alter table audit.event drop constraint event_pkey`)
-			s.do(t, `insert into audit.event (seq, body, leaf_hash) select 20, b::json, sha256('\x00'::bytea || convert_to(b, 'UTF8'))
-				from (select replace(body::text, '"id":"0', '"id":"1') as b from audit.event where seq = 21) x`)
+			s.do(t, `insert into audit.event select r.* from audit.event e, row_of(20, replace(e.body::text, '"id":"0', '"id":"1')) r where e.seq = 21`)
 		},
 		code: 1, kind: "extra", says: []string{"seq 20 stands in the log twice"}, from: 20, to: 20,
 	},

@@ -52,8 +52,8 @@ func TestCommitInOneBatch(t *testing.T) {
 		bad  audit.Update
 		want func(error) bool
 	}{
-		"stale only": {guarded(6), func(err error) bool { return errors.Is(err, audit.ErrNotApplied) }},
-		"sql error": {runs("update lease set writes = writes / 0"), ofServer("22012")},
+		"stale only":    {guarded(6), func(err error) bool { return errors.Is(err, audit.ErrNotApplied) }},
+		"sql error":     {runs("update lease set writes = writes / 0"), ofServer("22012")},
 		"no such table": {runs("update nothing set writes = 0"), ofServer("42P01")},
 		"own error after a write": {func(b *pgx.Batch) func() bool {
 			b.Queue("update lease set writes = writes + 1").Exec(func(pgconn.CommandTag) error { return errUpdate })

@@ -86,8 +86,8 @@ func TestExportJSONL(t *testing.T) {
 func TestExportJSONLRefuses(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	exec(t, pgtest.Admin(t, pool), `insert into audit.event (seq, leaf_hash, body) select 0, sha256('\x00'::bytea || convert_to(b, 'UTF8')), b::json
-		from (select e'{"v":1,"id":"`+someID+`","t_us":1,\n"type":"pause"}' as b) x`)
+	stage(t, pool, rowOf)
+	stage(t, pool, `insert into audit.event select * from row_of(0, e'{"v":1,"id":"`+someID+`","t_us":1,\n"type":"pause"}')`)
 	s, err := audit.Look(t.Context(), pool)
 	if err != nil {
 		t.Fatal(err)

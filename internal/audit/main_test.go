@@ -68,6 +68,16 @@ func stage(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
 	exec(t, admin, "grant all on all tables in schema public to public")
 }
 
+// rowOf makes a function that gives a body's row, as audit.append would write it,
+// for those who insert past it.
+const rowOf = `create function public.row_of(seq bigint, body text, hash bytea default null) returns setof audit.event language sql as $$
+	select row_of.seq, (timestamp '1970-01-01' + b.t_us * interval '1 microsecond') at time zone 'UTC', (timestamp '1970-01-01' + b.t_us * interval '1 microsecond')::date,
+		b.status, b.id, b.call, b.run, coalesce(hash, sha256('\x00'::bytea || convert_to(body, 'UTF8'))),
+		b.type, b.phase, b.outcome, b.op, b.rotation, b.credential, b.project, b.key, body::json,
+		case when b.type = 'inventory.snapshot' then audit.strangers(body::json) end
+	from json_to_record(body::json) as b (t_us bigint, status smallint, id uuid, call uuid, run uuid, type text, phase text,
+		outcome text, op text, rotation text, credential text, project text, key text) $$`
+
 // checkLog recomputes the tree from the rows and compares it with the head:
 // dense, in order, nothing lost, nothing twice.
 func checkLog(t testing.TB, pool *pgxpool.Pool, events int64) {

@@ -63,7 +63,7 @@ const weakTables = logTables + `select c.oid::regclass::text || ' (' || case whe
 	union all select 'audit.event (not partitioned)' where not exists (select from log)`
 
 const weakTriggers = logTables + `, wanted as (
-		select id, name, function from log, (values ('fill_columns', 'fill_columns'), ('append_only', 'refuse_change'), ('append_only_row', 'refuse_change')) as t (name, function)
+		select id, name, function from log, (values ('append_only', 'refuse_change'), ('append_only_row', 'refuse_change')) as t (name, function)
 		union all select 'audit.head'::regclass, 'one_row', 'refuse_change')
 	select w.name || ' on ' || w.id::regclass from wanted w where not exists (
 		select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
@@ -71,7 +71,7 @@ const weakTriggers = logTables + `, wanted as (
 
 const extraTriggers = logTables + `select t.tgname || ' on ' || t.tgrelid::regclass from pg_trigger t
 	where (t.tgrelid in (select id from log) or t.tgrelid = 'audit.head'::regclass) and not t.tgisinternal
-		and t.tgname not in ('fill_columns', 'append_only', 'append_only_row', 'one_row')`
+		and t.tgname not in ('append_only', 'append_only_row', 'one_row')`
 
 const weakConstraints = logTables + `, wanted as (
 		select id, name from log, (values ('event_leaf', '%sha256(%convert_to(%'), ('event_size', '%octet_length(%16384%')) as c (name, form))

@@ -39,6 +39,7 @@ func sceneOn(t testing.TB, pool *pgxpool.Pool) *scene {
 	t.Helper()
 	s := &scene{pool: pgtest.Admin(t, pool), now: time.Now().UTC().Truncate(time.Second).Add(-sceneEvents * time.Minute / 2)}
 	s.witness = witnessOf(t, s.pool)
+	s.do(t, rowOf)
 	log := open(t, pool, func(c *audit.Config) { c.Now = func() time.Time { return s.now } })
 	for i := range sceneEvents {
 		s.now = s.now.Add(30 * time.Second)
@@ -101,7 +102,7 @@ func (s *scene) disarm(t testing.TB) {
 func (s *scene) rearm(t testing.TB) {
 	t.Helper()
 	for _, table := range s.tables(t) {
-		for _, trigger := range []string{"append_only", "append_only_row", "fill_columns"} {
+		for _, trigger := range []string{"append_only", "append_only_row"} {
 			s.do(t, "alter table "+table+" enable always trigger "+trigger)
 		}
 	}

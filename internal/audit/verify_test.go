@@ -319,10 +319,9 @@ func TestVerifyWarnsOfLoweredDefences(t *testing.T) {
 	for sql, says := range map[string]string{
 		"alter table audit.event disable trigger append_only":                                                                          "trigger append_only on audit.event is missing, disabled",
 		"alter table audit.event_000000000000000 disable trigger append_only_row":                                                      "trigger append_only_row on audit.event_000000000000000",
-		"alter table audit.event_000000000000000 enable trigger fill_columns":                                                          "trigger fill_columns on audit.event_000000000000000",
 		"alter table audit.event_000000000000000 enable replica trigger append_only":                                                   "trigger append_only on audit.event_000000000000000",
 		"drop trigger one_row on audit.head":                                                                                           "trigger one_row on audit.head",
-		"create or replace trigger append_only before update on audit.event execute function audit.fill_columns()":                     "trigger append_only on audit.event is missing, disabled",
+		"create or replace trigger append_only before update on audit.event execute function suppress_redundant_updates_trigger()":     "trigger append_only on audit.event is missing, disabled",
 		"create trigger mine after insert on audit.event for each row execute function audit.refuse_change()":                          "trigger mine on audit.event was put on the log",
 		"alter table audit.event drop constraint event_leaf":                                                                           "constraint event_leaf on audit.event is missing",
 		"alter table audit.event drop constraint event_size; alter table audit.event add constraint event_size check (true) not valid": "constraint event_size on audit.event is missing or not validated",
