@@ -8,12 +8,15 @@ import (
 )
 
 // openIntents finds projects' intents, each's from a sequence number on, that
-// have neither outcome nor resolution.
-const openIntents = `select i.seq, i.body::text
-	from unnest($1::text[], $2::bigint[]) as p (id, since), audit.event i
-	where i.project_id = p.id and i.seq >= p.since and i.phase = 'intent'
-		and not exists (select from audit.event o where o.call_id = i.call_id and o.phase <> 'intent'
-			and audit.mutates(o.operation))
+// have neither outcome nor resolution. OFFSET 0 makes it look for one project
+// after the other: an index has exactly that (migration 0007).
+const openIntents = `select i.seq, i.body
+	from unnest($1::text[], $2::bigint[]) as p (id, since), lateral (
+		select i.seq, i.body::text from audit.event i
+		where i.project_id = p.id and i.seq >= p.since and i.phase = 'intent'
+			and not exists (select from audit.event o where o.call_id = i.call_id and o.phase <> 'intent'
+				and audit.mutates(o.operation))
+		offset 0) i
 	order by i.seq`
 
 // OpenIntents returns projects' intents, each's since a sequence number, of which

@@ -1,4 +1,7 @@
--- Appending costs less once more: append itself reads the query columns from the
+-- A project's intents are found without looking at all others: each look at a
+-- project asks for those of which nobody knows how they ended.
+--
+-- And appending costs less once more: append itself reads the query columns from the
 -- bodies, where a trigger for each row took three times as long, and moves the
 -- head with one statement instead of locking it with another before. The trigger
 -- also filled what an owner of the table inserts past append; whoever may do that
@@ -6,6 +9,8 @@
 -- against its body, could ever be relied on.
 
 -- +goose Up
+CREATE INDEX event_announced ON audit.event (project_id, seq) WHERE phase = 'intent';
+
 DROP TRIGGER fill_columns ON audit.event;
 DROP FUNCTION audit.fill_columns();
 
