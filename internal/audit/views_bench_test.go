@@ -2,7 +2,6 @@ package audit_test
 
 import (
 	"os"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -71,7 +70,7 @@ func BenchmarkQuestions(b *testing.B) {
 		f.now = get[time.Time](b, owner, "select max(occurred_at) from audit.event")
 	}
 	size := get[int64](b, owner, "select sum(pg_total_relation_size(relid)) from pg_partition_tree('audit.event')")
-	key := f.keys[slices.IndexFunc(f.keys, func(k *fleetKey) bool { return !k.gone.IsZero() && k.trigger == "schedule" && !k.published.IsZero() })]
+	key := get[string](b, owner, "select key_id from audit.event where type = 'key.retired' and body ->> 'trigger' = 'schedule' order by seq limit 1")
 	from, to := f.now.Add(-31*day), f.now
 	for _, q := range []struct {
 		name, sql string
@@ -80,7 +79,7 @@ func BenchmarkQuestions(b *testing.B) {
 		{"events", "select * from audit.events where occurred_at between $1 and $2 and type = 'rotation.failed'", []any{from, to}},
 		{"api_calls", "select * from audit.api_calls where occurred_at between $1 and $2 and operation = 'access_keys.delete'", []any{from, to}},
 		{"open_intents", "select * from audit.open_intents where intended_at between $1 and $2", []any{from, to}},
-		{"key_history of a key", "select * from audit.key_history where key_id = $1", []any{key.id}},
+		{"key_history of a key", "select * from audit.key_history where key_id = $1", []any{key}},
 		{"keys_on a day", "select * from audit.keys_on($1)", []any{from}},
 		{"overdue_keys", "select * from audit.overdue_keys", nil},
 		{"schedule_gaps", "select * from audit.schedule_gaps('2 hours') where gap_from between $1 and $2", []any{from, to}},
