@@ -7,3 +7,6 @@ var (
 	FailingResult = Result{Action: Skipped, cause: causeFailing}
 	NoticeResult  = Result{Action: Skipped, cause: causeNotice}
 )
+
+// Followed is what a change is made with whose result is committed next.
+var Followed = followed

@@ -28,7 +28,7 @@ type Recorder struct {
 	// commands that change nothing (AUDIT.md section 4).
 	Lenient bool
 
-	posted outcomes // of reads, on their way
+	posted outcomes // on their way
 }
 
 var _ call.Recorder = (*Recorder)(nil)
@@ -52,7 +52,9 @@ func (r *Recorder) Intent(ctx context.Context, c call.Call) error {
 	return commit(ctx, r.Log, audit.Entry{Events: []audit.Event{e}, Update: s.lease.Held()})
 }
 
-// Outcome commits how a call ended, also when the work has been cancelled.
+// Outcome writes how a call ended, also when the work has been cancelled. For
+// the outcome of a change it waits until that is committed, unless a commit
+// follows that does the same.
 func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) error {
 	e := callEvent(ctx, c)
 	e.Phase = audit.Result
@@ -65,7 +67,7 @@ func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) er
 		e.VaultVersion = res.VaultVersion
 	}
 	e = r.Log.Stamp(e)
-	if !c.Mutating && r.Spill != nil {
+	if r.Spill != nil && (!c.Mutating || scopeOf(ctx).followed) {
 		return r.post(context.WithoutCancel(ctx), e)
 	}
 	err := r.Log.Append(context.WithoutCancel(ctx), e)
@@ -79,9 +81,8 @@ func (r *Recorder) Outcome(ctx context.Context, c call.Call, res call.Result) er
 	return r.spill(ctx, e, err)
 }
 
-// post hands the outcome of a read to the log, which commits it before anything
-// that is decided by it. Nothing was changed, so nobody has to wait; what the
-// log does not take is spilled all the same.
+// post hands an outcome to the log, which commits it before or with anything
+// that follows from it. What the log does not take is spilled all the same.
 func (r *Recorder) post(ctx context.Context, e audit.Event) error {
 	r.posted.begin()
 	err := r.Log.Post(ctx, e, func(err error) {

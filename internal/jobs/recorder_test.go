@@ -43,3 +43,44 @@ func TestReadsAreSpilled(t *testing.T) {
 		t.Errorf("spilled %+v", s.events)
 	}
 }
+
+// slowLog tells how events come to it.
+type slowLog struct {
+	jobs.Log
+	waited, posted int
+}
+
+func (*slowLog) Stamp(e audit.Event) audit.Event { return e }
+
+func (l *slowLog) Append(context.Context, ...audit.Event) error { l.waited++; return nil }
+
+func (l *slowLog) Post(_ context.Context, _ audit.Event, after func(error)) error {
+	l.posted++
+	go after(nil)
+	return nil
+}
+
+// TestOutcomesOfChangesAreWaitedFor, but for one that a commit follows, which
+// brings it along; and for that too where nothing could be spilled.
+func TestOutcomesOfChangesAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	change := call.Call{Label: call.Label{Operation: "access_keys.create", Mutating: true}, ID: "id"}
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		spill  jobs.Spill
+		waited int
+	}{
+		"alone":                 {t.Context(), new(spilled), 1},
+		"followed":              {jobs.Followed(t.Context()), new(spilled), 0},
+		"followed, no spilling": {jobs.Followed(t.Context()), nil, 1},
+	} {
+		log := new(slowLog)
+		r := &jobs.Recorder{Log: log, Spill: c.spill, Logger: slog.New(slog.DiscardHandler)}
+		if err := r.Outcome(c.ctx, change, call.Result{Status: 201, Outcome: call.OK}); err != nil {
+			t.Fatal(err)
+		}
+		if log.waited != c.waited || log.posted != 1-c.waited {
+			t.Errorf("%s: waited for %d, posted %d", name, log.waited, log.posted)
+		}
+	}
+}

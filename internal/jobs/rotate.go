@@ -111,7 +111,7 @@ func (a *attempt) createOnce(ctx context.Context) error {
 	if err != nil {
 		return failedAt("plan", err)
 	}
-	a.key, a.secret, err = a.Keys.CreateKey(ctx, a.lease.Project.ID, name)
+	a.key, a.secret, err = a.Keys.CreateKey(followed(ctx), a.lease.Project.ID, name)
 	if err != nil {
 		return a.giveUp(ctx, failedAt("create", fmt.Errorf("creating an access key: %w", err)))
 	}
@@ -157,7 +157,7 @@ func (a *attempt) publish(ctx context.Context) (int, error) {
 		ProjectID: a.lease.Project.ID, KeyID: a.key.ID, KeySecret: a.secret,
 		CreatedAt: a.key.CreatedAt, RotationID: a.id,
 	}
-	version, err := a.Secrets.Put(ctx, a.path, d, a.cas)
+	version, err := a.Secrets.Put(followed(ctx), a.path, d, a.cas)
 	for n := 1; err != nil; n++ {
 		if !errors.Is(err, vault.ErrStateUnknown) && !errors.Is(err, vault.ErrCASMismatch) || lostForGood(ctx, err) {
 			return 0, fmt.Errorf("writing Vault: %w", err)
@@ -177,7 +177,7 @@ func (a *attempt) publish(ctx context.Context) (int, error) {
 		if err := wait(ctx, time.Duration(n)*time.Second); err != nil {
 			return 0, err
 		}
-		version, err = a.Secrets.Put(ctx, a.path, d, a.cas)
+		version, err = a.Secrets.Put(followed(ctx), a.path, d, a.cas)
 	}
 	if err := a.Secrets.Confirm(ctx, a.path, version, d); err != nil {
 		return 0, fmt.Errorf("reading back what was written: %w", err)

@@ -22,6 +22,9 @@ type scope struct {
 	replaces string
 
 	anchoring bool // making a checkpoint, which needs no lease
+	// followed says that whatever comes of a change is committed next, and
+	// with it, before it, the change's outcome: nobody waits for that alone.
+	followed bool
 }
 
 type scopeKey struct{}
@@ -36,6 +39,12 @@ func within(ctx context.Context, edit func(*scope)) context.Context {
 	s := scopeOf(ctx)
 	edit(&s)
 	return context.WithValue(ctx, scopeKey{}, s)
+}
+
+// followed returns a context for a change whose result, success or not, is
+// committed next.
+func followed(ctx context.Context) context.Context {
+	return within(ctx, func(s *scope) { s.followed = true })
 }
 
 // lease is the lease under which a worker works, and how to end its work.
