@@ -116,7 +116,7 @@ func (l *Log) tryKnown(ctx context.Context, conn *pgx.Conn, batch []*item) (*att
 // after all, and if not, makes the state changes and appends. Looking under
 // the lock is what makes it final: nobody can append behind our back, and the
 // lost attempt's own append would find the head moved. It takes two round trips,
-// and one more after a lost attempt.
+// and two more after a lost attempt.
 func (l *Log) tryLocked(ctx context.Context, conn *pgx.Conn, batch []*item, lost *attempt) (*attempt, error) {
 	defer l.session.rollback(ctx)
 	changing := batch

@@ -22,8 +22,8 @@ type scope struct {
 	replaces string
 
 	anchoring bool // making a checkpoint, which needs no lease
-	// followed says that whatever comes of a change is committed next, and
-	// with it, before it, the change's outcome: nobody waits for that alone.
+	// followed says that whatever comes of a change is committed next, and its
+	// outcome before or with that: nobody waits for the outcome alone.
 	followed bool
 }
 
