@@ -192,11 +192,10 @@ func (a *attempt) supersede(ctx context.Context, version int) error {
 	if err != nil {
 		return failedAt("supersede", err)
 	}
-	err = a.published(ctx, published{
-		rotation: a.id, credential: a.step.Credential, path: a.path, version: version, at: now,
-		key: a.key.ID, old: a.step.Key.ID, overlap: a.step.Overlap, gone: a.step.Trigger == rotation.Drift,
-		current: a.seen(),
-	})
+	err = a.published(ctx, state.Publication{
+		Rotation: a.id, Credential: a.step.Credential, Path: a.path, Version: version, At: now,
+		Key: a.key.ID, Replaced: a.step.Key.ID, Overlap: a.step.Overlap, Seen: a.seen(),
+	}, a.step.Trigger)
 	if err != nil {
 		return failedAt("supersede", err)
 	}
@@ -214,17 +213,6 @@ func (a *attempt) supersede(ctx context.Context, version int) error {
 	return nil
 }
 
-// published is what is recorded when Vault's path is known to name a key.
-type published struct {
-	rotation, credential, path string
-	version                    int
-	at                         time.Time
-	key, old                   string
-	gone                       bool // the old key had vanished
-	overlap                    time.Duration
-	current                    state.SeenKey // the key, for the inventory; zero where a look at it follows at once
-}
-
 // seen is the new key as the next look's snapshot will show it.
 func (a *attempt) seen() state.SeenKey {
 	deadline := a.key.CreatedAt.Add(a.policy.MaxAge)
@@ -235,22 +223,22 @@ func (a *attempt) seen() state.SeenKey {
 	}
 }
 
-func (w *work) published(ctx context.Context, p published) error {
+// published records that Vault's path is known to name a key. After a drift
+// there is no old key any more.
+func (w *work) published(ctx context.Context, p state.Publication, trigger rotation.Trigger) error {
 	e := event(ctx, audit.RotationPublished)
-	e.Key, e.Replaces, e.Rotation = p.key, p.old, p.rotation
-	e.VaultPath, e.VaultVersion, e.OverlapS = p.path, p.version, wholeSeconds(p.overlap)
+	e.Key, e.Replaces, e.Rotation = p.Key, p.Replaced, p.Rotation
+	e.VaultPath, e.VaultVersion, e.OverlapS = p.Path, p.Version, wholeSeconds(p.Overlap)
 	events := []audit.Event{e}
-	if p.old != "" && !p.gone {
-		old := event(ctx, audit.KeySuperseded)
-		old.Key, old.Replaces, old.Rotation, old.RetireAt = p.old, "", p.rotation, p.at.Add(p.overlap).UTC()
-		events = append(events, old)
-	} else {
-		p.old = ""
+	if trigger == rotation.Drift {
+		p.Replaced = ""
 	}
-	return commit(ctx, w.Log, audit.Entry{Events: events, Update: w.lease.RotationPublished(state.Publication{
-		Rotation: p.rotation, Credential: p.credential, Path: p.path, Version: p.version, At: p.at,
-		Key: p.key, Seen: p.current, Replaced: p.old, Overlap: p.overlap,
-	})})
+	if p.Replaced != "" {
+		old := event(ctx, audit.KeySuperseded)
+		old.Key, old.Replaces, old.Rotation, old.RetireAt = p.Replaced, "", p.Rotation, p.At.Add(p.Overlap).UTC()
+		events = append(events, old)
+	}
+	return commit(ctx, w.Log, audit.Entry{Events: events, Update: w.lease.RotationPublished(p)})
 }
 
 // giveUp records that the rotation has failed, so that its key is an orphan,

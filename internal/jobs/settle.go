@@ -67,10 +67,10 @@ func (w *work) settlePublished(ctx context.Context, rec rotation.Record, pub pub
 		return rec, err //nolint:wrapcheck // vault says what is wrong with the name
 	}
 	rec.State, rec.NewKeyID, rec.PublishedAt = rotation.Published, pub.KeyID, pub.CreatedAt
-	return rec, w.published(w.about(ctx, rec), published{
-		rotation: rec.ID, credential: rec.Credential, path: path, version: pub.Number, at: pub.CreatedAt,
-		key: pub.KeyID, old: rec.OldKeyID, overlap: rec.Overlap, gone: rec.Trigger == rotation.Drift,
-	})
+	return rec, w.published(w.about(ctx, rec), state.Publication{
+		Rotation: rec.ID, Credential: rec.Credential, Path: path, Version: pub.Number, At: pub.CreatedAt,
+		Key: pub.KeyID, Replaced: rec.OldKeyID, Overlap: rec.Overlap,
+	}, rec.Trigger)
 }
 
 // learn records publications of listed keys that the database does not know,

@@ -91,7 +91,7 @@ func (l *Lease) RotationPublished(p Publication) Change {
 		), replaced AS (
 			UPDATE rotator.access_key SET state = 'superseded', retire_at = $6::timestamptz + $15::interval FROM made
 			WHERE project_id = $1 AND key_id = $14 AND gone_at IS NULL
-		), noted AS ( -- that look replaces the snapshot
+		), noted AS ( -- the next look makes a new snapshot
 			UPDATE rotator.project SET snapshot_sha256 = NULL FROM made WHERE id = $1
 		)`
 		args = append(args, p.Seen.Credential, p.Seen.DisplayName, p.Seen.State, p.Seen.CreatedAt, p.Seen.Deadline, p.Replaced, seconds(p.Overlap))
