@@ -179,6 +179,17 @@ var attacks = []attack{
 		code: 1, kind: "extra", says: []string{"the head says that the log has 66 events, but event 66 is there"}, from: 66, to: 66,
 	},
 	{
+		name: "add a row whose columns say something else", how: "nothing stops a superuser's INSERT, head rewritten",
+		do: func(t *testing.T, s *scene) {
+			t.Helper()
+			s.do(t, `insert into audit.event (seq, occurred_at, day, event_id, leaf_hash, type, project_id, credential, rotation_id, key_id, body)
+				select seq, occurred_at, day, event_id, leaf_hash, type, project_id, credential, rotation_id, 'k9', body
+				from row_of(66, replace((select body::text from audit.event where seq = 65), '"id":"0', '"id":"1'))`)
+			s.rehead(t)
+		},
+		code: 1, kind: "column", says: []string{"column key_id of event 66 (", `says "k9", its body "k10"`}, from: 66, to: 66,
+	},
+	{
 		name: "let a seq stand twice", naive: []string{`insert into audit.event select * from audit.event where seq = 20`}, refusal: "23505", how: "primary key dropped",
 		do: func(t *testing.T, s *scene) {
 			t.Helper()
