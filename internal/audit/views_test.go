@@ -81,6 +81,16 @@ func TestViews(t *testing.T) {
 			`[["p-billing","billing-api","billing-newer",15,"current",true,"event"],["p-fax","fax","fax-new",23,"current",true,"snapshot"],["p-mail","mail","mail-old",29,"adopted",true,"snapshot"],` +
 				`["p-sms","break-glass","sms-human",31,"unmanaged",false,"snapshot"],["p-sms","sms","sms-late",30,"superseded",true,"snapshot"],["p-voice","voice","voice-new",11,"current",true,"event"]]`,
 		},
+		"display names": {
+			`select n as name, audit.credential_of(n) from unnest(array['mail', 'mail~0123456789abc', 'mail~0123456789abc (superseded 2026-01-02)', 'mail (superseded 2026-01-02)',
+				'é~0123456789abc', 'mail~~0123456789abc', '~0123456789abc', '']) n where audit.credential_of(n) <> n`,
+			`[["mail~0123456789abc","mail"],["mail~0123456789abc (superseded 2026-01-02)","mail"],["mail (superseded 2026-01-02)","mail"],` +
+				`["é~0123456789abc","é"],["mail~~0123456789abc","mail~"],["~0123456789abc",""]]`,
+		},
+		"display names of other forms": {
+			`select count(*) from unnest(array['mail~0123456789abC', 'mail~0123456789ab', 'mail~0123456789abcd', E'mail~0123456789abc\n', 'mail~0123456789abc (superseded', 'mail (superseded 2) (old)']) n
+				where audit.credential_of(n) <> n`, `[[0]]`,
+		},
 		"overdue_keys": {
 			"select project_id, credential, key_id, extract(epoch from max_age)::int, age > max_age, age - max_age = overdue_by, reason from audit.overdue_keys where project_id = 'p-sms'",
 			`[["p-sms","sms","sms-late",86400,true,true,"vault said 403"]]`,
