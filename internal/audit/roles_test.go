@@ -230,7 +230,7 @@ func holdsNoMore(t *testing.T, pool *pgxpool.Pool, role string) {
 		select array_agg(distinct name || ' ' || array_to_string(may, '+')) from o
 		where (name like 'audit.%' or name like 'rotator.%') and may <> '{}'`
 	want := map[string]bool{"audit. USAGE": true}
-	for _, name := range []string{"mutates()", "tells_of_key()", "lists_all()", "credential_of()", "strangers()", "inventory()", "keys_and_limits()", "keys_on()", "schedule_gaps()"} {
+	for _, name := range []string{"mutates()", "tells_of_key()", "lists_all()", "credential_of()", "strangers()", "strangers_among()", "inventory()", "keys_and_limits()", "keys_on()", "schedule_gaps()"} {
 		want["audit."+name+" EXECUTE"] = true
 	}
 	if role == "writer" {

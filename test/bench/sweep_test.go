@@ -36,7 +36,7 @@ func compare(b *testing.B, f fleet, rotations int) {
 	b.Helper()
 	s := newStack(b, unlimited, latency)
 	s.seed(f)
-	s.run(nil, "run-now") // the first run makes the rows
+	s.run(brief, "run-now") // the first run makes the rows
 	bare := s.floor()
 	bare.listen()
 	var ratios, rates, idle, cpu, calls []float64
