@@ -49,6 +49,9 @@ func (r *Recorder) Intent(ctx context.Context, c call.Call) error {
 			return fmt.Errorf("%w: %w", errLogDown, err)
 		}
 	}
+	if c := s.carried; c != nil && !c.tried {
+		return c.with(ctx, r.Log, e)
+	}
 	return commit(ctx, r.Log, audit.Entry{Events: []audit.Event{e}, Update: s.lease.Held()})
 }
 

@@ -30,8 +30,9 @@ type attempt struct {
 }
 
 // rotate replaces a credential's key: plan → create → verify → publish →
-// supersede. Each arrow is one committed transaction; a crash between two of
-// them is settled by the next run from what Sinch, Vault and the database say.
+// supersede. Each arrow is one committed transaction, in which the intent of what
+// comes next stands too; a crash between two of them is settled by the next run
+// from what Sinch, Vault and the database say.
 func (w *work) rotate(ctx context.Context, v *view, s rotation.Step) error {
 	ctx = within(ctx, func(sc *scope) { sc.trigger, sc.replaces = string(s.Trigger), s.Key.ID })
 	path, err := w.Secrets.Path(w.lease.Project.ID, s.Credential)
@@ -104,14 +105,14 @@ func (a *attempt) createOnce(ctx context.Context) error {
 	planned := event(ctx, audit.RotationPlanned)
 	planned.Reason, planned.DisplayName = because(ctx, a.step.Reason), name
 	planned.MaxAgeS, planned.OverlapS = int64(a.policy.MaxAge.Seconds()), wholeSeconds(a.step.Overlap)
-	err = commit(ctx, a.Log, audit.Entry{Events: append(events, planned), Update: a.lease.PlanRotation(state.NewRotation{
+	announcing, plan := carrying(ctx, audit.Entry{Events: append(events, planned), Update: a.lease.PlanRotation(state.NewRotation{
 		ID: id, Credential: a.step.Credential, DisplayName: call.Clean(name, 1024), OldKeyID: a.step.Key.ID,
 		Trigger: string(a.step.Trigger), Reason: call.Clean(planned.Reason, 1024), Actor: a.Actor, Run: a.run.id, Overlap: a.step.Overlap,
 	})})
-	if err != nil {
+	a.key, a.secret, err = a.Keys.CreateKey(followed(announcing), a.lease.Project.ID, name)
+	if err := plan.commit(ctx, a.Log); err != nil {
 		return failedAt("plan", err)
 	}
-	a.key, a.secret, err = a.Keys.CreateKey(followed(ctx), a.lease.Project.ID, name)
 	if err != nil {
 		return a.giveUp(ctx, failedAt("create", fmt.Errorf("creating an access key: %w", err)))
 	}
@@ -134,12 +135,12 @@ func (a *attempt) provenAndPublished(ctx context.Context) (int, error) {
 	}
 	verified := event(ctx, audit.RotationVerified)
 	verified.Key = a.key.ID
-	err = commit(ctx, a.Log, audit.Entry{Events: []audit.Event{verified}, Update: a.lease.RotationVerified(a.id)})
-	if err != nil {
+	announcing, proof := carrying(ctx, audit.Entry{Events: []audit.Event{verified}, Update: a.lease.RotationVerified(a.id)})
+	var version int
+	err = traced(announcing, "publish", func(ctx context.Context) (err error) { version, err = a.publish(ctx); return err })
+	if err := proof.commit(ctx, a.Log); err != nil {
 		return 0, failedAt("verify", err)
 	}
-	var version int
-	err = traced(ctx, "publish", func(ctx context.Context) (err error) { version, err = a.publish(ctx); return err })
 	if err != nil {
 		return 0, failedAt("publish", err)
 	}

@@ -2,9 +2,11 @@ package jobs
 
 import (
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 
+	"rotator/internal/audit"
 	"rotator/internal/state"
 )
 
@@ -25,6 +27,7 @@ type scope struct {
 	// followed says that whatever comes of a change is committed next, and its
 	// outcome before or with that: nobody waits for the outcome alone.
 	followed bool
+	carried  *carried
 }
 
 type scopeKey struct{}
@@ -45,6 +48,36 @@ func within(ctx context.Context, edit func(*scope)) context.Context {
 // committed next.
 func followed(ctx context.Context) context.Context {
 	return within(ctx, func(s *scope) { s.followed = true })
+}
+
+// carried is an entry that the next intent takes along, because nothing happens
+// between the two: both are committed at once, or neither.
+type carried struct {
+	audit.Entry
+	tried bool
+	err   error // of its commit, once tried
+}
+
+// carrying returns a context whose first intent takes the entry along. Its
+// Update must hold the fence, as a lease's do.
+func carrying(ctx context.Context, e audit.Entry) (context.Context, *carried) {
+	c := &carried{Entry: e}
+	return within(ctx, func(s *scope) { s.carried = c }), c
+}
+
+// commit commits the entry, if no intent has come that would take it along.
+func (c *carried) commit(ctx context.Context, log Log) error {
+	if !c.tried {
+		c.tried, c.err = true, commit(ctx, log, c.Entry)
+	}
+	return c.err
+}
+
+// with commits the entry together with an intent.
+func (c *carried) with(ctx context.Context, log Log, intent audit.Event) error {
+	both := audit.Entry{Events: append(slices.Clip(c.Events), intent), Update: c.Update}
+	c.tried, c.err = true, commit(ctx, log, both)
+	return c.err
 }
 
 // lease is the lease under which a worker works, and how to end its work.
