@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"testing"
 
+	"rotator/internal/audit"
 	"rotator/internal/jobs"
 	"rotator/internal/postgres/pgtest"
+	"rotator/internal/sinch/sinchtest"
 )
 
 // TestNoMutationWithoutItsIntent: the log takes everything but the intent of
@@ -52,4 +54,46 @@ func TestNoMutationWithoutItsIntent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestIntentTakesAlong: what led to a create and to a publication is committed
+// with its intent.
+func TestIntentTakesAlong(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	g.only(g.run(jobs.Order{}), jobs.Rotated)
+	admin := pgtest.Admin(t, g.pool)
+	for led, to := range map[string]string{"rotation.planned": "access_keys.create", "rotation.verified": "vault.write"} {
+		var together int
+		err := admin.QueryRow(t.Context(), `SELECT count(*) FROM audit.event_000000000000000 e JOIN audit.event_000000000000000 i ON i.xmin = e.xmin AND i.seq = e.seq + 1
+			WHERE e.type = $1 AND i.operation = $2 AND i.phase = 'intent' AND i.rotation_id = e.rotation_id`, led, to).Scan(&together)
+		if err != nil || together != 1 {
+			t.Errorf("%d of %s with the intent of %s: %v", together, led, to, err)
+		}
+	}
+}
+
+// TestPlanWithoutIntent: a create of which not even the intent was made, for want
+// of a token, was planned and has failed all the same.
+func TestPlanWithoutIntent(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.project("p1", "api", 89*day)
+	g.sim.Fault(sinchtest.Fault{Operation: "access_keys.create", Times: 1, Do: sinchtest.ExpireTokens()})
+	g.sim.Fault(sinchtest.Fault{Operation: "token.exchange", After: 1, Times: 1, Do: sinchtest.Status(403)})
+	if res := g.only(g.run(jobs.Order{}), jobs.Failed); res.Step != "create" {
+		t.Errorf("failed at %s: %s", res.Step, res.Error)
+	}
+	told := map[string]int{}
+	for _, e := range g.events(audit.Filter{Project: "p1"}) {
+		told[e.Type+" "+e.Op+" "+string(e.Phase)]++
+	}
+	for what, want := range map[string]int{"rotation.planned  ": 2, "api.call access_keys.create intent": 1, "rotation.failed  ": 2} {
+		if told[what] != want {
+			t.Errorf("%d of %q, want %d: %v", told[what], what, want, told)
+		}
+	}
+	g.wantExit(g.run(jobs.Order{}), jobs.ExitConverged)
+	g.consistent("p1", "api")
 }
